@@ -1,0 +1,2 @@
+//! Runs the tasks of this workspace.
+fn main() {}
