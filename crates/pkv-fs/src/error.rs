@@ -83,6 +83,34 @@ pub enum Op {
     Stat,
 }
 
+impl Op {
+    /// Every call there is, in the order of the list above.
+    pub const ALL: [Self; 15] = [
+        Self::CreateDir,
+        Self::List,
+        Self::Create,
+        Self::Open,
+        Self::Read,
+        Self::Write,
+        Self::Preallocate,
+        Self::SetLen,
+        Self::Sync,
+        Self::Map,
+        Self::Rename,
+        Self::Remove,
+        Self::SyncDir,
+        Self::Lock,
+        Self::Stat,
+    ];
+
+    /// The position in [`Self::ALL`].
+    pub(crate) fn index(self) -> usize {
+        #[expect(clippy::as_conversions, reason = "the variants are numbered from 0")]
+        let index = self as usize;
+        index
+    }
+}
+
 impl std::fmt::Display for Op {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -113,5 +141,29 @@ impl std::fmt::Display for At {
             Some(offset) => write!(f, " at offset {offset}"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_call_is_listed_at_its_index() {
+        for (index, op) in Op::ALL.into_iter().enumerate() {
+            assert_eq!(op.index(), index, "{op:?}");
+        }
+        assert_eq!(Op::Stat.index() + 1, Op::ALL.len(), "the last variant is the last of the list");
+    }
+
+    #[test]
+    fn an_error_says_what_where_and_why() {
+        let full = io::Error::from(io::ErrorKind::StorageFull);
+        let error = Error::at(Op::Write, Path::new("data/log"), 4096, full);
+        assert_eq!(error.to_string(), "cannot write data/log at offset 4096: no storage space");
+        assert!(error.is_full());
+        let error = Error::new(Op::SyncDir, Path::new("data"), io::ErrorKind::NotFound.into());
+        assert_eq!(error.to_string(), "cannot sync folder data: entity not found");
+        assert!(!error.is_full());
     }
 }

@@ -1,8 +1,16 @@
 #![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
 
+mod counting;
 mod error;
 mod fork;
+mod lock;
+#[cfg(all(feature = "mmap", target_os = "linux"))]
+#[expect(unsafe_code, reason = "a mapping is memory that the compiler knows nothing of")]
+mod mapped;
 mod std_fs;
+mod sys;
+mod written;
 
 use std::ffi::OsString;
 use std::fmt::Debug;
@@ -10,6 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use counting::{CountingFs, Counts};
 pub use error::{Error, Op, Result};
 pub use fork::ForkGuard;
 pub use std_fs::StdFs;

@@ -1,0 +1,68 @@
+//! One owner per folder: an exclusive lock on a file that everybody agrees on.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::fork::ForkGuard;
+use crate::std_fs::{self, StdFile};
+use crate::{Error, File, Lock, Op, Result};
+
+/// How long to sleep between two tries. The system's waiting call has no timeout.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Takes the lock, see [`crate::Fs::lock`].
+pub(crate) fn lock(path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {
+    let start = Instant::now();
+    loop {
+        let file = std_fs::open_or_create(path).map_err(|e| Error::new(Op::Lock, path, e))?;
+        match file.try_lock() {
+            // Whoever removed the file meanwhile lets the next one lock a file of the same name:
+            // only the file that the name still leads to counts.
+            Ok(()) if std_fs::is_at(&file, path) => {
+                let file = StdFile::new(file, path);
+                return Ok(Box::new(StdLock { file, fork: ForkGuard::new() }));
+            }
+            Ok(()) | Err(fs::TryLockError::WouldBlock) => {}
+            Err(fs::TryLockError::Error(source)) if source.kind() == io::ErrorKind::Interrupted => {
+            }
+            Err(fs::TryLockError::Error(source)) => {
+                return Err(Error::new(Op::Lock, path, source));
+            }
+        }
+        let left = wait.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            let source = io::Error::new(
+                io::ErrorKind::WouldBlock,
+                "it is in use; close the other handle or stop the other process, or wait longer",
+            );
+            return Err(Error::new(Op::Lock, path, source));
+        }
+        std::thread::sleep(left.min(POLL));
+    }
+}
+
+/// A held lock.
+#[derive(Debug)]
+struct StdLock {
+    file: StdFile,
+    fork: ForkGuard,
+}
+
+impl Lock for StdLock {
+    fn file(&self) -> &dyn File {
+        &self.file
+    }
+}
+
+impl Drop for StdLock {
+    /// Closing alone would leave the lock to any forked child that still has the descriptor; and
+    /// unlocking in such a child would take the lock from its parent.
+    fn drop(&mut self) {
+        if !self.fork.forked() {
+            // Nothing is left to try if this fails: closing the file then releases the lock.
+            let _ = self.file.std().unlock();
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Memory mappings: all unsafe code of the workspace.
+//!
+//! A mapping is only ever seen as `&[AtomicU64]`. Rust's memory model allows any number of threads
+//! to load and store atomics at once, so no caller can cause a data race, whatever it passes.
+//! Nothing here hands out `&[u8]` or `&mut [u8]` of a mapping: those would promise that the bytes
+//! stand still, which nobody can promise of a file.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
+
+use crate::written::{OUT_OF_RANGE, check_range};
+use crate::{Error, Op, Result, Segment};
+
+/// One word of a mapping. Offsets and lengths are multiples of it.
+const WORD_BYTES: usize = size_of::<AtomicU64>();
+
+/// See [`crate::SegmentWay::Mapped`]. The mapping keeps the file alive; no descriptor is held.
+#[derive(Debug)]
+pub(crate) struct MappedSegment {
+    words: Words,
+    path: Arc<Path>,
+}
+
+impl MappedSegment {
+    /// Maps the first `segment_bytes` bytes of `file`, shared. The caller has checked that they
+    /// exist, are a multiple of 8, and have disk space behind them.
+    pub(crate) fn new(file: &fs::File, path: Arc<Path>, segment_bytes: usize) -> io::Result<Self> {
+        let map = MmapOptions::new().len(segment_bytes).map_raw(file)?;
+        Ok(Self { words: Words { map }, path })
+    }
+
+    fn error(&self, op: Op, offset: u64, source: io::Error) -> Error {
+        Error::at(op, &self.path, offset, source)
+    }
+
+    /// The words that `bytes` bytes at `offset` fill, or why there are none.
+    fn target(&self, offset: u64, bytes: usize) -> Result<&[AtomicU64]> {
+        check_range(offset, bytes, self.words.bytes())
+            .and_then(|()| usize::try_from(offset).map_err(|_| OUT_OF_RANGE))
+            .and_then(|offset| {
+                let first = offset / WORD_BYTES;
+                let words = self.words.get();
+                words.get(first..first + bytes / WORD_BYTES).ok_or(OUT_OF_RANGE)
+            })
+            .map_err(|reason| {
+                let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
+                self.error(Op::Write, offset, source)
+            })
+    }
+}
+
+impl Segment for MappedSegment {
+    fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        copy_to_words(bytes, self.target(offset, bytes.len())?);
+        Ok(())
+    }
+
+    /// Kernels before 5.14 cannot populate for writing: there the writer takes the page faults.
+    fn populate(&self, offset: u64, bytes: u64) -> Result<()> {
+        let end = offset.saturating_add(bytes).min(self.words.bytes());
+        // `usize` holds both, since neither is above the length of a mapping.
+        let (Ok(start), Ok(end)) = (usize::try_from(offset), usize::try_from(end)) else {
+            return Ok(());
+        };
+        if start >= end {
+            return Ok(());
+        }
+        // `advise_range` rounds the start down to a page, the kernel rounds the end up.
+        match self.words.map.advise_range(Advice::PopulateWrite, start, end - start) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                ) =>
+            {
+                Ok(())
+            }
+            result => result.map_err(|source| self.error(Op::Map, offset, source)),
+        }
+    }
+
+    fn is_mapped(&self) -> bool {
+        true
+    }
+}
+
+/// Stores `bytes` in as many words. Plain 8-byte moves: on x86-64 and aarch64 a relaxed store
+/// costs what a normal one does.
+fn copy_to_words(bytes: &[u8], words: &[AtomicU64]) {
+    let (chunks, _) = bytes.as_chunks::<WORD_BYTES>();
+    for (word, chunk) in words.iter().zip(chunks) {
+        #[expect(clippy::host_endian_bytes, reason = "bytes are copied, not interpreted")]
+        word.store(u64::from_ne_bytes(*chunk), Ordering::Relaxed);
+    }
+}
+
+/// A readable and writable mapping, as words.
+#[derive(Debug)]
+struct Words {
+    map: MmapRaw,
+}
+
+impl Words {
+    fn get(&self) -> &[AtomicU64] {
+        #[expect(clippy::cast_ptr_alignment, reason = "a mapping begins at a page")]
+        let first = self.map.as_ptr().cast::<AtomicU64>();
+        // SAFETY: the mapping is readable, writable and stays where it is until `self.map`, which
+        // the result borrows, is dropped: memmap2 promises both for `MmapRaw`, and this module
+        // neither remaps nor protects it. It is page-aligned and `len() / 8` words lie inside it.
+        // Any bit pattern is an `AtomicU64`, and this function is the only way to the memory, so
+        // all accesses of this process are atomic. Changes by other processes and by system calls
+        // are seen as stores to the atomics; if the file is cut, an access raises SIGBUS, which
+        // ends the process but is no undefined behaviour.
+        unsafe { std::slice::from_raw_parts(first, self.map.len() / WORD_BYTES) }
+    }
+
+    /// The length in bytes; a length never exceeds `u64`.
+    fn bytes(&self) -> u64 {
+        u64::try_from(self.map.len()).unwrap_or(u64::MAX)
+    }
+}
+
+/// One page of memory that a forked child finds wiped to zero.
+#[derive(Debug)]
+pub(crate) struct WipedOnFork {
+    words: Words,
+}
+
+impl WipedOnFork {
+    /// Fails on kernels before 4.14, and where no mapping is left.
+    pub(crate) fn new() -> io::Result<Self> {
+        // The kernel rounds up to a page, here and below.
+        let words = Words { map: MmapRaw::from(MmapMut::map_anon(WORD_BYTES)?) };
+        let page = words.map.as_mut_ptr().cast();
+        // SAFETY: the range is exactly the private anonymous mapping that `words` owns. The advice
+        // changes nothing in this process; a child finds zeros, which are `AtomicU64`s, too.
+        unsafe {
+            rustix::mm::madvise(page, words.map.len(), rustix::mm::Advice::LinuxWipeOnFork)?;
+        }
+        for word in words.get() {
+            word.store(1, Ordering::Relaxed);
+        }
+        Ok(Self { words })
+    }
+
+    /// Whether this process is a fork of the one that made the page.
+    #[inline]
+    pub(crate) fn is_wiped(&self) -> bool {
+        self.words.get().first().is_none_or(|word| word.load(Ordering::Relaxed) == 0)
+    }
+}
