@@ -55,3 +55,20 @@ impl Default for ForkGuard {
         Self::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_wiped_page_the_process_id_decides() {
+        assert!(!ForkGuard(Way::Process(std::process::id())).forked());
+        assert!(ForkGuard(Way::Process(std::process::id() ^ 1)).forked());
+    }
+
+    #[cfg(all(feature = "mmap", target_os = "linux"))]
+    #[test]
+    fn linux_wipes_pages() {
+        assert!(matches!(ForkGuard::new(), ForkGuard(Way::Page(_))));
+    }
+}

@@ -44,7 +44,10 @@ impl Fs for StdFs {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> Result<()> {
-        sys::rename_to_free(from, to).map_err(|e| Error::new(Op::Rename, from, e))
+        sys::rename_to_free(from, to).map_err(|e| {
+            let both = io::Error::new(e.kind(), format!("onto {}: {e}", to.display()));
+            Error::new(Op::Rename, from, both)
+        })
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
