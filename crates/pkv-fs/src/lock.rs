@@ -17,19 +17,9 @@ pub(crate) fn lock(path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {
     let start = Instant::now();
     loop {
         let file = std_fs::open_or_create(path).map_err(|e| Error::new(Op::Lock, path, e))?;
-        match file.try_lock() {
-            // Whoever removed the file meanwhile lets the next one lock a file of the same name:
-            // only the file that the name still leads to counts.
-            Ok(()) if std_fs::is_at(&file, path) => {
-                let file = StdFile::new(file, path);
-                return Ok(Box::new(StdLock { file, fork: ForkGuard::new() }));
-            }
-            Ok(()) | Err(fs::TryLockError::WouldBlock) => {}
-            Err(fs::TryLockError::Error(source)) if source.kind() == io::ErrorKind::Interrupted => {
-            }
-            Err(fs::TryLockError::Error(source)) => {
-                return Err(Error::new(Op::Lock, path, source));
-            }
+        if try_lock(&file, path).map_err(|e| Error::new(Op::Lock, path, e))? {
+            let file = StdFile::new(file, path);
+            return Ok(Box::new(StdLock { file, fork: ForkGuard::new() }));
         }
         let left = wait.saturating_sub(start.elapsed());
         if left.is_zero() {
@@ -40,6 +30,19 @@ pub(crate) fn lock(path: &Path, wait: Duration) -> Result<Box<dyn Lock>> {
             return Err(Error::new(Op::Lock, path, source));
         }
         std::thread::sleep(left.min(POLL));
+    }
+}
+
+/// Locks `file`, which was opened at `path`; whether that made the caller the owner.
+///
+/// Somebody may have removed the file since, and somebody else may lock a new one of that name:
+/// only the file that the name still leads to counts. Closing the other one releases it.
+fn try_lock(file: &fs::File, path: &Path) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(std_fs::is_at(file, path)),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(e)) if e.kind() == io::ErrorKind::Interrupted => Ok(false),
+        Err(fs::TryLockError::Error(e)) => Err(e),
     }
 }
 
@@ -64,5 +67,23 @@ impl Drop for StdLock {
             // Nothing is left to try if this fails: closing the file then releases the lock.
             let _ = self.file.std().unlock();
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_on_a_file_that_lost_its_name_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let file = std_fs::open_or_create(&path).unwrap();
+        assert!(try_lock(&file, &path).unwrap());
+        file.unlock().unwrap();
+        fs::remove_file(&path).unwrap();
+        assert!(!try_lock(&file, &path).unwrap(), "no file has the name");
+        fs::write(&path, b"").unwrap();
+        assert!(!try_lock(&file, &path).unwrap(), "another file has the name");
     }
 }

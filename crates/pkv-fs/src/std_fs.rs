@@ -238,14 +238,9 @@ impl File for StdFile {
     }
 
     fn preallocate(&self, bytes: u64) -> Result<()> {
-        let reserve = || -> io::Result<()> {
-            sys::reserve(&self.file, bytes)?;
-            if self.file.metadata()?.len() < bytes {
-                self.file.set_len(bytes)?;
-            }
-            Ok(())
-        };
-        reserve().map_err(|e| self.error(Op::Preallocate, e))
+        sys::reserve(&self.file, bytes)
+            .and_then(|()| extend(&self.file, bytes))
+            .map_err(|e| self.error(Op::Preallocate, e))
     }
 
     fn set_len(&self, bytes: u64) -> Result<()> {
@@ -265,7 +260,30 @@ impl File for StdFile {
     }
 }
 
+/// Makes the file at least `bytes` long, where reserving did not.
+fn extend(file: &fs::File, bytes: u64) -> io::Result<()> {
+    if file.metadata()?.len() < bytes { file.set_len(bytes) } else { Ok(()) }
+}
+
 /// A length in bytes as an offset; a length never exceeds `u64`.
 fn bytes_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a file system without reservation is left with.
+    #[test]
+    fn extending_adds_zeros_and_never_cuts() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, b"abc").unwrap();
+        extend(&file, 2).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 3);
+        extend(&file, 5).unwrap();
+        let mut buf = [9; 5];
+        assert_eq!(sys::read_at(&file, &mut buf, 0).unwrap(), 5);
+        assert_eq!(&buf, b"abc\0\0");
+    }
 }

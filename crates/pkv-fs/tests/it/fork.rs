@@ -1,6 +1,6 @@
 //! What a forked child may not do to its parent.
 //!
-//! A child of a process with many threads may do little; what it does here allocates nothing and
+//! A child of a process with many threads may do little; what it does here is little, and it
 //! ends in `_exit`, so that the test harness never runs twice.
 
 use std::io::ErrorKind;
@@ -11,7 +11,7 @@ use pkv_fs::{ForkGuard, Fs, Op, StdFs};
 use crate::assert_fails;
 
 /// Forks; the child ends with what `child` returns.
-fn fork(child: impl FnOnce() -> bool) -> libc::pid_t {
+pub(crate) fn fork(child: impl FnOnce() -> bool) -> libc::pid_t {
     // SAFETY: the child calls only `child`, which this file keeps to what a fork may do, and `_exit`.
     let id = unsafe { libc::fork() };
     assert!(id >= 0, "fork failed");
@@ -24,7 +24,7 @@ fn fork(child: impl FnOnce() -> bool) -> libc::pid_t {
 }
 
 /// Waits for the child; whether it returned true.
-fn joined(id: libc::pid_t) -> bool {
+pub(crate) fn joined(id: libc::pid_t) -> bool {
     let mut status = -1;
     // SAFETY: `status` is ours to be filled.
     let ended = unsafe { libc::waitpid(id, &raw mut status, 0) };

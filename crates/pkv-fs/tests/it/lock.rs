@@ -55,24 +55,6 @@ fn waiting_ends_when_the_holder_lets_go_or_the_time_is_over() {
     });
 }
 
-/// Only with the file that the name leads to: else two owners would hold two files of one name.
-#[cfg(unix)]
-#[test]
-fn a_lock_on_a_removed_file_does_not_count() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("lock");
-    let first = StdFs.lock(&path, Duration::ZERO).unwrap();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| StdFs.lock(&path, Duration::from_secs(60)));
-        std::thread::sleep(Duration::from_millis(20));
-        fs::remove_file(&path).unwrap();
-        drop(first);
-        let second = waiting.join().unwrap().unwrap();
-        second.file().write_at(0, b"x").unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"x", "it holds the file of that name");
-    });
-}
-
 #[test]
 fn many_threads_take_turns() {
     let dir = tempfile::tempdir().unwrap();

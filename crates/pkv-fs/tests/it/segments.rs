@@ -139,6 +139,30 @@ fn populating_a_written_segment_does_nothing() {
     assert_eq!(fs::read(&path).unwrap(), vec![0; 1 << 16]);
 }
 
+/// The child may write no further than two pages into a file, which fails as a full disk does: the
+/// part behind the first page is refused. Then the header in the first page must not be there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_frame_that_fails_leaves_no_header_in_a_written_segment() {
+    let dir = tempfile::tempdir().unwrap();
+    let (segment, path) = segment(dir.path(), SegmentWay::Written).unwrap();
+    segment.write(4096, &[1; 8]).unwrap();
+    let child = crate::fork::fork(|| {
+        let limit = libc::rlimit { rlim_cur: 8192, rlim_max: 8192 };
+        // SAFETY: turns the signal for a file too large into an error, in the child alone.
+        let ignored = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+        // SAFETY: the limit is a whole struct that lives through the call.
+        let limited = unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &raw const limit) };
+        let fits = segment.write(4104, &[2; 8]);
+        let fails = segment.write(4112, &[3; 8000]);
+        ignored != libc::SIG_ERR && limited == 0 && fits.is_ok() && fails.is_err()
+    });
+    assert!(crate::fork::joined(child));
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!(bytes[4096..4112], [[1; 8], [2; 8]].concat());
+    assert!(bytes[4112..].iter().all(|byte| *byte == 0), "a header without its body");
+}
+
 #[cfg(not(all(feature = "mmap", target_os = "linux")))]
 #[test]
 fn a_build_without_mapping_says_so() {
@@ -174,23 +198,32 @@ mod mapped {
         assert!(bytes[63 * 8 + 1024..].iter().all(|byte| *byte == 0));
     }
 
-    /// Writing 64 pages without populating them takes 64 page faults, measured; so this counts them.
+    /// Writing to a page that was never touched is a fault, so counting them shows what was touched.
     #[test]
     fn a_populated_range_is_written_without_page_faults() {
-        const PAGES_BYTES: usize = 64 * 4096;
+        const PAGES: u64 = 64;
+        const MIDDLE: u64 = 1 << 19;
         let dir = tempfile::tempdir().unwrap();
         let file = StdFs.create_new(&dir.path().join("log")).unwrap();
         file.preallocate(1 << 20).unwrap();
         let segment = file.segment(1 << 20, SegmentWay::Mapped).unwrap();
-        let bytes = pattern(PAGES_BYTES);
-        segment.populate(4096 + 8, 64 * 4096 - 8).unwrap();
-        let before = page_faults();
-        segment.write(4096, &bytes).unwrap();
-        let populated = page_faults() - before;
-        let before = page_faults();
-        segment.write(1 << 19, &bytes).unwrap();
-        let untouched = page_faults() - before;
-        assert!(populated <= 2 && untouched >= 8, "{populated} against {untouched}");
+        let bytes = pattern(usize::try_from(PAGES * 4096).unwrap());
+        let faults_of = |offset| {
+            let before = page_faults();
+            segment.write(offset, &bytes).unwrap();
+            page_faults() - before
+        };
+        let untouched = faults_of(MIDDLE);
+        // Rounded out to whole pages, and cut at the end of the segment.
+        segment.populate(4096 + 8, PAGES * 4096 - 16).unwrap();
+        let populated = faults_of(4096);
+        let end = (1 << 20) - PAGES * 4096;
+        segment.populate(end, u64::MAX).unwrap();
+        let clamped = faults_of(end);
+        assert!(
+            untouched >= 8 && populated <= 2 && clamped <= 2,
+            "{untouched}, {populated}, {clamped}"
+        );
     }
 
     #[test]
