@@ -11,7 +11,7 @@ use crate::mapped::WipedOnFork;
 ///
 /// Cost: one page of memory per guard. [`forked`](Self::forked) is one load (about a nanosecond)
 /// on Linux from 4.14 on with the feature `mmap`; elsewhere it asks for the process id, a system
-/// call of about 80 ns.
+/// call (80 to 250 ns).
 ///
 /// ```
 /// let guard = pkv_fs::ForkGuard::new();

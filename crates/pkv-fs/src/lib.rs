@@ -69,10 +69,16 @@ pub trait Fs: Debug + Send + Sync {
     /// Takes the exclusive lock on `path`, creating the file if needed; `WouldBlock` when another
     /// process or another handle of this one still holds it after `wait`. Released when the guard is
     /// dropped, synchronously, except in a forked child, whose drop leaves the parent's lock alone.
+    /// Never cuts the file, and never removes it: whoever removes a lock file lets a second owner in.
+    ///
+    /// A holder that is killed releases it, unless a child that it forked still runs and has not
+    /// executed another program: then the lock lasts as long as that child.
     fn lock(&self, path: &Path, wait: Duration) -> Result<Box<dyn Lock>>;
 
     /// Whether a preallocated, mapped segment is safe in this folder: writing to it can never meet a
     /// full disk (which would be a signal instead of an error). False where that is not known.
+    /// The real one knows ext4, xfs and tmpfs on Linux, and tries out whether space can be reserved;
+    /// that needs write access and leaves nothing behind. Ask once per folder, not per file.
     fn can_map(&self, dir: &Path) -> Result<bool>;
 
     /// Free bytes for this user on the file system of this folder; `None` where it cannot be known.
@@ -102,25 +108,36 @@ pub trait File: Debug + Send + Sync {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
 
     /// Reserves disk space up to `bytes` and makes the file at least that long; new bytes are zeros.
-    /// Where the file system cannot reserve, the size alone is set.
+    /// Where the file system cannot reserve, the size alone is set. Never cuts the file. On error,
+    /// a full disk above all, a part may be reserved already: remove the file to give it back.
     fn preallocate(&self, bytes: u64) -> Result<()>;
 
-    /// Cuts or extends the file. The part cut off must not be mapped any more.
+    /// Cuts or extends the file. The part cut off must not be mapped any more: the next write to such
+    /// a segment, through any handle, would be a signal (SIGBUS) that ends the process.
     fn set_len(&self, bytes: u64) -> Result<()>;
 
     /// Makes all bytes and the size durable (`fdatasync`), those of a mapped segment included.
     fn sync_data(&self) -> Result<()>;
 
     /// The file's first `bytes` bytes as an append segment, mapped or written.
-    /// The file must have been preallocated to at least that size.
+    /// The file must have been preallocated to at least that size, and `bytes` must be a multiple
+    /// of 8 and not 0: else `InvalidInput`. `Unsupported` if it cannot be mapped, or has holes.
+    /// The segment stays usable after this handle is dropped.
     fn segment(&self, bytes: u64, way: SegmentWay) -> Result<Arc<dyn Segment>>;
 }
 
 /// The front end of a log file: where frames are copied to.
 ///
 /// Mapped: a copy into memory that the page cache holds; a killed process loses nothing, no system
-/// call is made, and it cannot fail. Written: one positioned write, or two for a range that crosses
-/// a page boundary.
+/// call is made, and inside the segment it cannot fail. Written: one positioned write, or two for a
+/// range that crosses a page boundary.
+///
+/// Any number of threads may write at once. Where their ranges overlap, each aligned 8 bytes of a
+/// mapped segment hold what one of them wrote; of a written segment nothing is promised there.
+///
+/// A mapped file that somebody cuts, in this or in another process, raises SIGBUS at the next write
+/// behind the new end; nothing can prevent that. Nor may a mapped file be cloned by reflink: the next
+/// write would need new space, which may not be there.
 pub trait Segment: Debug + Send + Sync {
     /// Copies `bytes` to `offset`. Both a multiple of 8, or the call fails with `InvalidInput`.
     ///
@@ -130,7 +147,10 @@ pub trait Segment: Debug + Send + Sync {
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<()>;
 
     /// Touches the pages of this range ahead of the writer, so that the writer never waits for a
-    /// page fault. Does nothing for a written segment. Call it from a helper thread.
+    /// page fault. What lies outside the segment is left out. Does nothing for a written segment,
+    /// and for a mapped one where the system cannot. Takes about 4 us a page and makes the pages
+    /// dirty, so that the next sync writes them: keep the window small, and call it from a helper
+    /// thread.
     fn populate(&self, offset: u64, bytes: u64) -> Result<()>;
 
     /// Whether this segment is mapped.
@@ -138,6 +158,7 @@ pub trait Segment: Debug + Send + Sync {
 }
 
 /// Held while a folder is in use; dropping it releases the lock.
+#[must_use = "dropping it releases the lock"]
 pub trait Lock: Debug + Send + Sync {
     /// The locked file, for what the holder wants to leave in it.
     fn file(&self) -> &dyn File;
