@@ -1,0 +1,73 @@
+//! What opening did, what a scan saw, what publishing left behind.
+
+use std::path::PathBuf;
+
+use crate::{Error, Inconsistency, SnapshotInfo, SnapshotOrdinal, set};
+
+/// What opening a folder found and did. A scan says with it what opening would do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub struct Report {
+    /// Publishes that a crash had interrupted and that were finished, ascending.
+    pub rolled_forward: Vec<SnapshotOrdinal>,
+    /// Pending snapshots, whole or not, whose files were removed, ascending.
+    pub dropped_pendings: Vec<SnapshotOrdinal>,
+    /// The newest diff, if a crash had interrupted its creation: it lacked shards, and those there
+    /// were empty. Its files were removed.
+    pub dropped_creation: Option<SnapshotOrdinal>,
+    /// Full snapshots below the latest one that are not whole, ascending. Their files stay until
+    /// they are pruned; they do not count.
+    pub incomplete_fulls: Vec<Inconsistency>,
+    /// Diffs below the latest full snapshot that are not whole, ascending. Their files stay until
+    /// they are pruned; they do not count.
+    pub incomplete_diffs: Vec<Inconsistency>,
+    /// How many names are not ours. They are left alone.
+    pub foreign_names: u64,
+}
+
+/// A folder as a look without the lock shows it. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+#[non_exhaustive]
+pub struct Scan {
+    /// The complete full snapshots and diffs, ascending. One whose publish was interrupted and that
+    /// opening would finish is among the full ones, with the files' present names.
+    pub snapshots: Vec<SnapshotInfo>,
+    /// What opening would do.
+    pub report: Report,
+    /// Why opening would fail; empty if it would not.
+    pub problems: Vec<Inconsistency>,
+}
+
+impl Scan {
+    /// The latest full snapshot.
+    #[must_use]
+    pub fn get_latest_full_snapshot(&self) -> Option<&SnapshotInfo> {
+        set::latest_full(&self.snapshots)
+    }
+
+    /// All diffs with an ordinal above this one, ascending.
+    #[must_use]
+    pub fn get_all_diff_snapshots_since(&self, ordinal: SnapshotOrdinal) -> Vec<&SnapshotInfo> {
+        set::diffs_since(&self.snapshots, ordinal)
+    }
+
+    /// What must be read, in this order, to get the latest state.
+    #[must_use]
+    pub fn get_snapshots_to_restore(&self) -> Vec<&SnapshotInfo> {
+        set::to_restore(&self.snapshots)
+    }
+}
+
+/// What a publish did beyond making its snapshot count.
+#[derive(Debug, Default)]
+#[must_use = "it says whether obsolete files are left"]
+#[non_exhaustive]
+pub struct PublishReport {
+    /// The obsolete files that were removed, in that order.
+    pub removed: Vec<PathBuf>,
+    /// Why obsolete files are left, if they are. The publish itself is durable nevertheless, and
+    /// the next purge takes what is left.
+    pub purge_error: Option<Error>,
+}
