@@ -1,0 +1,374 @@
+//! Where a shard finds its records: extendible hashing over small tables of 32-bit places.
+//!
+//! A *position* is the hash without the bits that chose the shard, so that it uses all 64 bits. A
+//! bucket owns a range of positions and a table of at most [`BUCKET_ENTRIES_MAX`] entries; a full one is
+//! split in two. So growing never rehashes more than one bucket, and a bucket is the slice in which a
+//! shard is copied. The directory maps the leading bits of a position to its bucket; a range is any run
+//! of directory entries, not only a binary half.
+//!
+//! Buckets are split unevenly, and at another fraction each time: hashes are uniform, so tables that all
+//! split in halves would fill up and double all at once, and the index would take 5.7 bytes an entry at
+//! one size of the map and 11.4 at another.
+
+use hashbrown::HashTable;
+
+use super::OutOfMemory;
+use super::chunk::{Chunks, Place};
+use super::record::{index, lossless};
+
+/// What a table of 1,024 slots takes at hashbrown's greatest load, 7/8.
+pub(super) const BUCKET_ENTRIES_MAX: usize = 896;
+/// A copy takes one bucket at a time, so this bounds how long it holds the shard's lock.
+pub(super) const BUCKET_BYTES_MAX: usize = 512 << 10;
+/// A slot of a table: a place and a control byte.
+const SLOT_BYTES: u64 = 5;
+/// A bucket with so many entries is split instead of getting a larger table. A little less than the
+/// table takes, since slots that removals left behind count against it, too.
+const BUCKET_ENTRIES_FULL: usize = BUCKET_ENTRIES_MAX - BUCKET_ENTRIES_MAX / 16;
+/// Directory entries, beyond which a bucket that cannot be cut grows instead: for the first bucket, and
+/// for each.
+const DIRECTORY_ENTRIES_FIRST: usize = 4096;
+const DIRECTORY_ENTRIES_EACH: usize = 64;
+
+/// A range of positions with its entries.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pub(super) table: HashTable<u32>,
+    /// First and last position of the range.
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// Bytes of its records in the chunks.
+    pub(super) bytes: usize,
+    /// Entries that were promised room.
+    promised: usize,
+}
+
+impl Bucket {
+    fn new(first: u64, last: u64) -> Bucket {
+        Bucket { table: HashTable::new(), first, last, bytes: 0, promised: 0 }
+    }
+
+    fn table_bytes(&self) -> u64 {
+        match self.table.num_buckets() {
+            0 | 1 => 0,
+            slots => lossless(slots) * SLOT_BYTES + 16,
+        }
+    }
+}
+
+/// The bits of a hash for the tables: the tag from the lowest 7, the slot from those above them; the
+/// highest ones chose shard and bucket and are alike within a table.
+#[inline]
+pub(super) fn table_hash(hash: u64) -> u64 {
+    hash.rotate_right(7)
+}
+
+/// An entry on its way from one table to another.
+struct Entry {
+    hash: u64,
+    place: u32,
+}
+
+/// The buckets of one shard.
+#[derive(Debug)]
+pub(super) struct Buckets {
+    /// Bucket numbers by the leading bits of a position; a power of two of them.
+    directory: Vec<u32>,
+    directory_bits: u32,
+    /// The bits of a hash above its position.
+    shard_bits: u32,
+    buckets: Vec<Bucket>,
+    tables_bytes: u64,
+}
+
+impl Buckets {
+    /// One bucket for all positions. `shard_bits`: how many leading bits of a hash chose the shard.
+    pub(super) fn new(shard_bits: u32) -> Buckets {
+        Buckets {
+            directory: vec![0],
+            directory_bits: 0,
+            shard_bits,
+            buckets: vec![Bucket::new(0, u64::MAX)],
+            tables_bytes: 0,
+        }
+    }
+
+    /// Bytes of tables, buckets and directory.
+    pub(super) fn held_bytes(&self) -> u64 {
+        self.tables_bytes
+            + lossless(self.directory.capacity() * size_of::<u32>())
+            + lossless(self.buckets.capacity() * size_of::<Bucket>())
+    }
+
+    /// How many buckets there are.
+    pub(super) fn len(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// The position of a hash within the shard.
+    #[inline]
+    pub(super) fn position(&self, hash: u64) -> u64 {
+        hash << self.shard_bits
+    }
+
+    #[inline]
+    fn directory_index(&self, position: u64) -> usize {
+        // Shifted in two steps, since a directory of one entry has no bits to keep.
+        usize::try_from((position >> 1) >> (63 - self.directory_bits)).unwrap_or(usize::MAX)
+    }
+
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "the directory has an entry for every position")]
+    fn number_at(&self, position: u64) -> usize {
+        index(self.directory[self.directory_index(position)])
+    }
+
+    /// The bucket that owns `position`.
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "the directory holds numbers of buckets")]
+    pub(super) fn at(&self, position: u64) -> &Bucket {
+        &self.buckets[self.number_at(position)]
+    }
+
+    /// The bucket that owns the position of `hash`.
+    #[inline]
+    pub(super) fn of(&self, hash: u64) -> &Bucket {
+        self.at(self.position(hash))
+    }
+
+    /// The bucket that owns the position of `hash`.
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "the directory holds numbers of buckets")]
+    pub(super) fn of_mut(&mut self, hash: u64) -> &mut Bucket {
+        let number = self.number_at(self.position(hash));
+        &mut self.buckets[number]
+    }
+
+    /// Forgets what was promised to the buckets of these hashes.
+    pub(super) fn forget_promises(&mut self, hashes: impl Iterator<Item = u64>) {
+        for hash in hashes {
+            self.of_mut(hash).promised = 0;
+        }
+    }
+
+    /// Makes sure that an entry for `hash` with a record of so many bytes finds room, beside those that
+    /// were promised room since [`Buckets::forget_promises`].
+    #[inline]
+    pub(super) fn reserve(
+        &mut self,
+        hash: u64,
+        record_bytes: usize,
+        chunks: &Chunks,
+        hash_of: &impl Fn(&[u8]) -> u64,
+    ) -> Result<(), OutOfMemory> {
+        let bucket = self.of_mut(hash);
+        bucket.promised += 1;
+        if bucket.table.len() + bucket.promised <= bucket.table.capacity()
+            && bucket.bytes + record_bytes <= BUCKET_BYTES_MAX
+        {
+            return Ok(());
+        }
+        self.make_room(hash, record_bytes, chunks, hash_of)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_room(
+        &mut self,
+        hash: u64,
+        record_bytes: usize,
+        chunks: &Chunks,
+        hash_of: &impl Fn(&[u8]) -> u64,
+    ) -> Result<(), OutOfMemory> {
+        loop {
+            let bucket = self.of(hash);
+            let len = bucket.table.len();
+            let wanted = len + bucket.promised;
+            let lacks_slots = wanted > bucket.table.capacity();
+            let lacks_bytes = len > 1 && bucket.bytes + record_bytes > BUCKET_BYTES_MAX;
+            let full = lacks_bytes || (lacks_slots && len >= BUCKET_ENTRIES_FULL);
+            if full && self.split(hash, chunks, hash_of)? {
+                continue;
+            }
+            if lacks_slots {
+                self.rebuild(hash, wanted + wanted / 16, chunks, hash_of)?;
+            }
+            return Ok(());
+        }
+    }
+
+    /// Moves a bucket's entries to a table with room for `capacity` of them.
+    ///
+    /// Also where a table has slots enough but too many of them were used and left: hashbrown would
+    /// double such a table.
+    fn rebuild(
+        &mut self,
+        hash: u64,
+        capacity: usize,
+        chunks: &Chunks,
+        hash_of: &impl Fn(&[u8]) -> u64,
+    ) -> Result<(), OutOfMemory> {
+        let bucket = self.of_mut(hash);
+        let entries = entries_of(&bucket.table, chunks, hash_of)?;
+        let table = table_of(entries.iter(), capacity)?;
+        let before = bucket.table_bytes();
+        bucket.table = table;
+        let after = bucket.table_bytes();
+        self.tables_bytes = self.tables_bytes + after - before;
+        Ok(())
+    }
+
+    /// Exchanges the table of an almost empty bucket for a smaller one.
+    #[inline]
+    pub(super) fn shrink(&mut self, hash: u64, chunks: &Chunks, hash_of: &impl Fn(&[u8]) -> u64) {
+        let bucket = self.of(hash);
+        let (len, slots) = (bucket.table.len(), bucket.table.num_buckets());
+        if slots > 16 && len * 8 < slots {
+            // Without memory for a small table the large one stays in use.
+            let _unchanged = self.rebuild(hash, len * 2, chunks, hash_of);
+        }
+    }
+
+    /// Cuts the bucket of `hash` in two. False: it cannot be cut.
+    fn split(
+        &mut self,
+        hash: u64,
+        chunks: &Chunks,
+        hash_of: &impl Fn(&[u8]) -> u64,
+    ) -> Result<bool, OutOfMemory> {
+        let shard_bits = self.shard_bits;
+        let position_of = |entry: &Entry| entry.hash << shard_bits;
+        let bucket = self.of(hash);
+        let range = (bucket.first, bucket.last);
+        let mut entries = entries_of(&bucket.table, chunks, hash_of)?;
+        let Some(cut) = self.cut(&mut entries, range)? else { return Ok(false) };
+        let is_left = |entry: &&Entry| position_of(entry) < cut;
+        let left_len = entries.iter().filter(is_left).count();
+        let left = table_of(entries.iter().filter(is_left), left_len + 1)?;
+        let right =
+            table_of(entries.iter().filter(|entry| !is_left(entry)), entries.len() - left_len + 1)?;
+        let right_bytes = entries
+            .iter()
+            .filter(|entry| !is_left(entry))
+            .map(|entry| chunks.record(Place(entry.place)).bytes_used)
+            .sum();
+        self.buckets.try_reserve(1).map_err(|_| OutOfMemory { bytes: 64 })?;
+        let number = u32::try_from(self.buckets.len()).map_err(|_| OutOfMemory { bytes: 64 })?;
+
+        // Nothing fails from here on.
+        let bucket = self.of_mut(hash);
+        let before = bucket.table_bytes();
+        let last = bucket.last;
+        let promised = bucket.promised;
+        bucket.table = left;
+        bucket.last = cut - 1;
+        bucket.bytes -= right_bytes;
+        let left_table_bytes = bucket.table_bytes();
+        // What the whole was promised, each half keeps: too much is harmless, and too little is not.
+        let right = Bucket { table: right, first: cut, last, bytes: right_bytes, promised };
+        self.tables_bytes = self.tables_bytes + left_table_bytes + right.table_bytes() - before;
+        self.buckets.push(right);
+        let (from, to) = (self.directory_index(cut), self.directory_index(last));
+        if let Some(entries) = self.directory.get_mut(from..=to) {
+            entries.fill(number);
+        }
+        Ok(true)
+    }
+
+    /// Where to cut a bucket: the first position of its right part, between two directory entries and
+    /// with entries on both sides. Doubles the directory where it is too coarse for a good place.
+    fn cut(
+        &mut self,
+        entries: &mut [Entry],
+        range: (u64, u64),
+    ) -> Result<Option<u64>, OutOfMemory> {
+        let shard_bits = self.shard_bits;
+        let positions = || entries.iter().map(|entry| entry.hash << shard_bits);
+        let (Some(low), Some(high)) = (positions().min(), positions().max()) else {
+            return Ok(None);
+        };
+        let left_len = left_len(entries, high - range.0 < (range.1 - range.0) / 2);
+        let (_, middle, _) =
+            entries.select_nth_unstable_by_key(left_len, |entry| entry.hash << shard_bits);
+        let wanted = middle.hash << shard_bits;
+        let tolerance = (high - low) / 6;
+        loop {
+            let entry_bits = 64 - self.directory_bits;
+            let down = if entry_bits == 64 { 0 } else { wanted >> entry_bits << entry_bits };
+            let up = if entry_bits == 64 { None } else { down.checked_add(1 << entry_bits) };
+            let cut = [Some(down), up]
+                .into_iter()
+                .flatten()
+                .filter(|cut| low < *cut && *cut <= high)
+                .min_by_key(|cut| cut.abs_diff(wanted));
+            let directory_entries_max =
+                DIRECTORY_ENTRIES_FIRST + DIRECTORY_ENTRIES_EACH * self.buckets.len();
+            if cut.is_some_and(|cut| cut.abs_diff(wanted) <= tolerance)
+                || self.directory.len() * 2 > directory_entries_max
+            {
+                return Ok(cut);
+            }
+            self.double_directory()?;
+        }
+    }
+
+    fn double_directory(&mut self) -> Result<(), OutOfMemory> {
+        let entries = self.directory.len() * 2;
+        let mut doubled = Vec::new();
+        doubled
+            .try_reserve_exact(entries)
+            .map_err(|_| OutOfMemory { bytes: lossless(entries * size_of::<u32>()) })?;
+        doubled.extend(self.directory.iter().flat_map(|number| [*number, *number]));
+        self.directory = doubled;
+        self.directory_bits += 1;
+        Ok(())
+    }
+}
+
+/// How many entries of a full bucket to leave on the left.
+fn left_len(entries: &[Entry], ascending: bool) -> usize {
+    // The lowest bits of any hash in it are as good as a random number.
+    let random = entries.first().map_or(0, |entry| entry.hash & 0xff);
+    let share = if ascending {
+        // The entries come in the order of their positions, and the left part gets no more of them: 3/4 to
+        // all but 1/16.
+        192 + random * 48 / 256
+    } else {
+        // 5/16 to 7/16.
+        80 + random * 32 / 256
+    };
+    entries.len() * usize::try_from(share).unwrap_or(0) / 256
+}
+
+/// The entries of a table with their hashes, which are read from the keys: all in a row, so that the
+/// processor waits for many keys at once.
+fn entries_of(
+    table: &HashTable<u32>,
+    chunks: &Chunks,
+    hash_of: &impl Fn(&[u8]) -> u64,
+) -> Result<Vec<Entry>, OutOfMemory> {
+    let mut entries = Vec::new();
+    entries
+        .try_reserve_exact(table.len())
+        .map_err(|_| OutOfMemory { bytes: lossless(table.len() * size_of::<Entry>()) })?;
+    entries.extend(
+        table
+            .iter()
+            .map(|place| Entry { hash: hash_of(chunks.record(Place(*place)).key), place: *place }),
+    );
+    Ok(entries)
+}
+
+fn table_of<'a>(
+    entries: impl Iterator<Item = &'a Entry>,
+    capacity: usize,
+) -> Result<HashTable<u32>, OutOfMemory> {
+    let mut table = HashTable::new();
+    let failed = |_| OutOfMemory { bytes: lossless(capacity) * SLOT_BYTES };
+    // An empty table hashes nothing.
+    table.try_reserve(capacity, |_| 0).map_err(failed)?;
+    for entry in entries {
+        table.insert_unique(table_hash(entry.hash), entry.place, |_| 0);
+    }
+    Ok(table)
+}

@@ -1,0 +1,110 @@
+//! Winning back dead space in bounded steps: each write moves a few live records out of the chunk with
+//! the most dead bytes, and the chunk is given up when it has none left.
+//!
+//! Only sets that change a record's length and removes leave dead space, and most of it is taken again
+//! through the free lists. The cleaner starts where a twelfth of a shard is dead. A call moves at most
+//! [`STEP_BYTES_MAX`] and one record.
+
+use super::bucket::table_hash;
+use super::chunk::Place;
+use super::record::{DEAD, lossless};
+use super::shard::Shard;
+
+/// Dead share of the held bytes from which on the cleaner works.
+const DEAD_SHARE: u64 = 12;
+/// Below this much dead space it never does.
+const DEAD_BYTES_MIN: u64 = 2 << 10;
+/// Work is saved up to so much, since single records are not worth it.
+const STEP_BYTES_MIN: u64 = 4 << 10;
+/// The most that one call moves, and one record.
+const STEP_BYTES_MAX: u64 = 64 << 10;
+/// What looking at a dead record counts as.
+const DEAD_RECORD_COST: u64 = 32;
+/// How many chunks are looked at to find the worst.
+const CHUNKS_LOOKED_AT: usize = 1024;
+
+/// Where the cleaner is.
+#[derive(Debug, Default)]
+pub(super) struct Cleaner {
+    /// The next record to look at in the chunk that is being emptied.
+    next: Option<Place>,
+    /// Where to begin to look for the next chunk, where there are too many to look at all.
+    search_from: usize,
+    /// Bytes it may move.
+    credit_bytes: u64,
+    /// Bytes it has moved, ever.
+    moved_bytes: u64,
+}
+
+impl Shard {
+    /// A step of cleaning for so many written bytes; returns the chunk that it emptied.
+    #[inline]
+    pub(super) fn clean(&mut self, written_bytes: usize) -> Vec<u8> {
+        let (dead, held) = (self.chunks.dead_bytes(), self.chunks.held_bytes());
+        if dead * DEAD_SHARE < held || dead < DEAD_BYTES_MIN {
+            return Vec::new();
+        }
+        // The more is dead, the harder it works: at a share of 1/12 a full chunk costs 5 times what it wins.
+        let factor = if dead * 11 < held {
+            4
+        } else if dead * 10 < held {
+            8
+        } else {
+            16
+        };
+        let cleaner = &mut self.cleaner;
+        cleaner.credit_bytes += lossless(written_bytes) * factor;
+        if cleaner.credit_bytes < STEP_BYTES_MIN { Vec::new() } else { self.clean_step() }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn clean_step(&mut self) -> Vec<u8> {
+        let mut credit_bytes = std::mem::take(&mut self.cleaner.credit_bytes).min(STEP_BYTES_MAX);
+        while credit_bytes > 0 {
+            let Some(place) = self.cleaner.next.or_else(|| self.next_victim()) else { break };
+            let record = self.chunks.record(place);
+            let (bytes, is_dead) = (record.bytes_used, record.flags & DEAD != 0);
+            let next = self.chunks.next(place);
+            if is_dead {
+                self.chunks.unlink(place, bytes);
+                credit_bytes = credit_bytes.saturating_sub(DEAD_RECORD_COST);
+            } else {
+                // Without memory for a new chunk there is nothing to win now.
+                if self.chunks.reserve(std::iter::once(bytes)).is_err() {
+                    break;
+                }
+                self.relocate(place);
+                self.cleaner.moved_bytes += lossless(bytes);
+                credit_bytes = credit_bytes.saturating_sub(lossless(bytes));
+            }
+            self.cleaner.next = next;
+            if next.is_none() {
+                return self.chunks.release(place.chunk());
+            }
+        }
+        Vec::new()
+    }
+
+    fn next_victim(&mut self) -> Option<Place> {
+        let numbers = self.chunks.numbers();
+        let from = if self.cleaner.search_from < numbers { self.cleaner.search_from } else { 0 };
+        self.cleaner.search_from = from + CHUNKS_LOOKED_AT;
+        self.chunks.most_dead(from, CHUNKS_LOOKED_AT).and_then(|chunk| self.chunks.first(chunk))
+    }
+
+    fn relocate(&mut self, place: Place) {
+        let hash = self.hasher.hash(self.chunks.record(place).key);
+        let entry = self.buckets.of_mut(hash).table.find_mut(table_hash(hash), |p| *p == place.0);
+        match entry {
+            Some(entry) => *entry = self.chunks.relocate(place).0,
+            None => unreachable!("a live record is in no bucket"),
+        }
+    }
+
+    /// Bytes that the cleaner has moved, ever.
+    #[cfg(test)]
+    pub(super) fn moved_bytes(&self) -> u64 {
+        self.cleaner.moved_bytes
+    }
+}

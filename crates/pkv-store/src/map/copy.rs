@@ -1,0 +1,88 @@
+//! Copying a shard in slices, in the order of hash positions, while it changes.
+//!
+//! A slice is one bucket. Buckets own ranges of positions, and a split only makes ranges finer; so a walk
+//! by position meets every key that stays in the map exactly once, whatever moves, grows or splits
+//! between two slices.
+
+use std::sync::Arc;
+
+use super::OutOfMemory;
+use super::chunk::Place;
+use super::record::{self, lossless};
+use super::shard::Shard;
+
+/// A position in a shard, from which on a copy goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cursor(u64);
+
+/// One bucket's entries; reused for the next, so that nothing is allocated under the lock after a while.
+#[derive(Debug, Default)]
+pub(crate) struct BucketCopy {
+    /// Records encoded as for disk, back to back.
+    pub(crate) bytes: Vec<u8>,
+    /// How many records `bytes` has.
+    pub(crate) records: u32,
+    large_keys: Vec<u8>,
+    /// Where a key ends in `large_keys`, and its value.
+    large: Vec<(usize, Arc<[u8]>)>,
+}
+
+impl BucketCopy {
+    /// Forgets the entries and lets go of the large values; keeps the buffers.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.records = 0;
+        self.large_keys.clear();
+        self.large.clear();
+    }
+
+    /// The entries with large values, which are not in `bytes`.
+    pub(crate) fn large(&self) -> impl Iterator<Item = (&[u8], &Arc<[u8]>)> {
+        self.large.iter().scan(0, |start, (end, value)| {
+            let key = self.large_keys.get(*start..*end)?;
+            *start = *end;
+            Some((key, value))
+        })
+    }
+}
+
+impl Shard {
+    /// Copies the entries of the bucket at the cursor, from the cursor on, in place of what `out` held.
+    /// Returns where to go on, `None` at the shard's end.
+    ///
+    /// Cost: at most 512 KiB are copied, except where a bucket holds a single larger record.
+    pub(crate) fn copy_bucket(
+        &self,
+        cursor: Cursor,
+        out: &mut BucketCopy,
+    ) -> Result<Option<Cursor>, OutOfMemory> {
+        out.clear();
+        let bucket = self.buckets.at(cursor.0);
+        out.bytes
+            .try_reserve(bucket.bytes)
+            .map_err(|_| OutOfMemory { bytes: lossless(bucket.bytes) })?;
+        // The bucket begins before the cursor only where the cursor was not taken from this shard's walk.
+        let whole = bucket.first == cursor.0;
+        for place in &bucket.table {
+            let encoded = self.chunks.encoded(Place(*place));
+            let record = record::decode(encoded);
+            if !whole && self.buckets.position(self.hasher.hash(record.key)) < cursor.0 {
+                continue;
+            }
+            match record::large_slot(&record) {
+                None => {
+                    out.bytes.extend_from_slice(encoded);
+                    out.records += 1;
+                }
+                Some(number) => {
+                    let failed = |_| OutOfMemory { bytes: lossless(record.key.len()) };
+                    out.large_keys.try_reserve(record.key.len()).map_err(failed)?;
+                    out.large.try_reserve(1).map_err(failed)?;
+                    out.large_keys.extend_from_slice(record.key);
+                    out.large.push((out.large_keys.len(), Arc::clone(self.slab.get(number))));
+                }
+            }
+        }
+        Ok(bucket.last.checked_add(1).map(Cursor))
+    }
+}

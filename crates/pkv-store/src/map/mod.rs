@@ -1,0 +1,312 @@
+//! The map in memory: sharded, packed, and without a pause that grows with it.
+//!
+//! ```text
+//! hash | leading bits: shard | next bits: bucket (bucket.rs) | lowest bits: slot and tag in its table
+//!                                                     |
+//!                              32-bit place -> record in a chunk (chunk.rs, record.rs)
+//!                                                     |
+//!                              values over 1 KiB: shared allocations (large.rs)
+//! ```
+//!
+//! - **Small.** A record has 2 bytes of header and padding to 4 (3.4 % at 16-byte keys and 100-byte
+//!   values); an index entry is a 32-bit place and a control byte; chunks leave 2 % over.
+//! - **No stall.** One write splits at most one bucket, of about 900 entries, allocates at most one chunk
+//!   of 256 KiB and moves at most 64 KiB of records (`clean.rs`). Memory that becomes free is handed to
+//!   the caller as [`Garbage`], to be dropped after unlocking.
+//! - **Copied while it changes.** `copy.rs` walks a shard by hash position, bucket by bucket.
+//!
+//! It knows nothing of logs, files and durability, and evaluates no conditions.
+
+mod bucket;
+mod chunk;
+mod clean;
+mod copy;
+mod large;
+mod record;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
+
+pub(crate) use copy::{BucketCopy, Cursor};
+pub(crate) use shard::Shard;
+
+/// Longer values are allocations of their own.
+pub(crate) const INLINE_VALUE_BYTES_MAX: usize = 1024;
+
+/// Memory could not be had; nothing was changed.
+///
+/// Also where a shard's 16 GiB of records are used up: more shards hold more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "out of memory: {bytes} bytes more could not be allocated; remove entries or allow more memory"
+)]
+pub(crate) struct OutOfMemory {
+    /// What was asked for.
+    pub(crate) bytes: u64,
+}
+
+/// How a map is made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MapOptions {
+    /// How many shards; rounded up to a power of two, at most 65,536.
+    pub(crate) shards: usize,
+    /// Seeds the hash; the same seed gives the same hashes in every version.
+    pub(crate) hash_seed: u64,
+}
+
+/// Sums over a shard or the map.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Keys.
+    pub(crate) entries: u64,
+    /// Bytes of keys and values.
+    pub(crate) payload_bytes: u64,
+    /// Bytes of live records: keys and inline values with headers and padding.
+    pub(crate) live_bytes: u64,
+    /// Bytes of chunks: live records, dead ones and room.
+    pub(crate) held_bytes: u64,
+    /// Bytes of dead records in the chunks.
+    pub(crate) dead_bytes: u64,
+    /// Bytes of tables and lists.
+    pub(crate) index_bytes: u64,
+    /// Bytes of large values.
+    pub(crate) large_bytes: u64,
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Usage) {
+        self.entries += other.entries;
+        self.payload_bytes += other.payload_bytes;
+        self.live_bytes += other.live_bytes;
+        self.held_bytes += other.held_bytes;
+        self.dead_bytes += other.dead_bytes;
+        self.index_bytes += other.index_bytes;
+        self.large_bytes += other.large_bytes;
+    }
+}
+
+/// A value on its way into a shard, made before any lock is taken.
+#[derive(Clone, Debug)]
+pub(crate) enum NewValue<'a> {
+    /// At most [`INLINE_VALUE_BYTES_MAX`]: copied into the shard.
+    Inline(&'a [u8]),
+    /// Longer: kept as it is.
+    Large(Arc<[u8]>),
+}
+
+impl<'a> NewValue<'a> {
+    /// Takes a value; a long one is copied.
+    pub(crate) fn new(bytes: &'a [u8]) -> Result<NewValue<'a>, OutOfMemory> {
+        if Self::is_inline(bytes.len()) {
+            return Ok(NewValue::Inline(bytes));
+        }
+        // `Arc` has no fallible constructor: a trial of the same size turns all but a race into an error.
+        let mut trial: Vec<u8> = Vec::new();
+        trial
+            .try_reserve_exact(bytes.len())
+            .map_err(|_| OutOfMemory { bytes: record::lossless(bytes.len()) })?;
+        drop(trial);
+        Ok(NewValue::Large(Arc::from(bytes)))
+    }
+
+    /// Is a value of this length stored in a chunk?
+    pub(crate) const fn is_inline(value_len: usize) -> bool {
+        value_len <= INLINE_VALUE_BYTES_MAX
+    }
+
+    /// The value's length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            NewValue::Inline(bytes) => bytes.len(),
+            NewValue::Large(bytes) => bytes.len(),
+        }
+    }
+}
+
+/// A value in a shard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ValueRef<'a> {
+    /// Bytes in a chunk: to be copied before unlocking.
+    Inline(&'a [u8]),
+    /// A shared allocation: take a reference and unlock.
+    Large(&'a Arc<[u8]>),
+}
+
+impl<'a> ValueRef<'a> {
+    /// The value's bytes.
+    pub(crate) fn as_bytes(&self) -> &'a [u8] {
+        match self {
+            ValueRef::Inline(bytes) => bytes,
+            ValueRef::Large(bytes) => bytes,
+        }
+    }
+}
+
+/// Memory that a change made free, to be dropped after unlocking: unmapping it takes long.
+#[derive(Debug, Default)]
+#[must_use = "dropped under the lock, it stalls the shard"]
+pub(crate) struct Garbage {
+    value: Option<Arc<[u8]>>,
+    chunk: Vec<u8>,
+    contents: Option<Box<Shard>>,
+}
+
+impl Garbage {
+    /// Is there anything to free?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.value.is_none() && self.chunk.capacity() == 0 && self.contents.is_none()
+    }
+}
+
+/// What a change came upon.
+#[derive(Debug, Default)]
+#[must_use = "its garbage is to be dropped after unlocking"]
+pub(crate) struct Replaced {
+    /// The key was there before.
+    pub(crate) existed: bool,
+    /// To be dropped after unlocking.
+    pub(crate) garbage: Garbage,
+}
+
+/// The seeded hash of keys: rapidhash v3, which is the same in every version.
+#[derive(Clone, Debug)]
+pub(crate) struct Hasher(RapidSecrets);
+
+impl Hasher {
+    fn new(seed: u64) -> Hasher {
+        Hasher(RapidSecrets::seed(seed))
+    }
+
+    #[inline]
+    fn hash(&self, key: &[u8]) -> u64 {
+        rapidhash_v3_seeded(key, &self.0)
+    }
+}
+
+/// A shard on cache lines of its own: two, since processors fetch lines in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Slot {
+    shard: RwLock<Shard>,
+    /// The shard's entries as of its last unlocking, to be read without the lock.
+    entries: AtomicU64,
+}
+
+/// All shards.
+#[derive(Debug)]
+pub(crate) struct Map {
+    slots: Box<[Slot]>,
+    shard_bits: u32,
+    hasher: Hasher,
+}
+
+impl Map {
+    /// An empty map.
+    pub(crate) fn new(options: &MapOptions) -> Result<Map, OutOfMemory> {
+        let shards = options.shards.clamp(1, 1 << 16).next_power_of_two();
+        let shard_bits = shards.trailing_zeros();
+        let hasher = Hasher::new(options.hash_seed);
+        let mut slots = Vec::new();
+        slots
+            .try_reserve_exact(shards)
+            .map_err(|_| OutOfMemory { bytes: record::lossless(shards * size_of::<Slot>()) })?;
+        slots.extend((0..shards).map(|_| Slot {
+            shard: RwLock::new(Shard::new(hasher.clone(), shard_bits)),
+            entries: AtomicU64::new(0),
+        }));
+        Ok(Map { slots: slots.into_boxed_slice(), shard_bits, hasher })
+    }
+
+    /// The hash of a key, for all the rest.
+    #[inline]
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
+    }
+
+    /// The shard of a hash: its leading bits.
+    #[inline]
+    pub(crate) fn shard_index(&self, hash: u64) -> usize {
+        // Shifted in two steps, since a map of one shard has no bits to keep.
+        usize::try_from((hash >> 1) >> (63 - self.shard_bits)).unwrap_or(usize::MAX)
+    }
+
+    /// How many shards there are: a power of two.
+    pub(crate) fn shards(&self) -> usize {
+        self.slots.len()
+    }
+
+    #[inline]
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "indices come from shard_index, or run below shards()"
+    )]
+    fn slot(&self, index: usize) -> &Slot {
+        &self.slots[index]
+    }
+
+    /// Locks a shard for reading.
+    #[inline]
+    pub(crate) fn read(&self, index: usize) -> RwLockReadGuard<'_, Shard> {
+        self.slot(index).shard.read()
+    }
+
+    /// Locks a shard for writing. Several are locked in ascending order.
+    #[inline]
+    pub(crate) fn write(&self, index: usize) -> WriteGuard<'_> {
+        let slot = self.slot(index);
+        WriteGuard { shard: slot.shard.write(), entries: &slot.entries }
+    }
+
+    /// How many keys there are, without a lock: changes in progress count or do not.
+    pub(crate) fn len(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.entries.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Sums over all shards. Cost: one short read lock each.
+    pub(crate) fn usage(&self) -> Usage {
+        let mut sum = Usage::default();
+        for slot in &self.slots {
+            let usage = slot.shard.read().usage();
+            sum += usage;
+        }
+        sum
+    }
+}
+
+/// A shard that is locked for writing.
+#[derive(Debug)]
+pub(crate) struct WriteGuard<'a> {
+    shard: RwLockWriteGuard<'a, Shard>,
+    entries: &'a AtomicU64,
+}
+
+impl Deref for WriteGuard<'_> {
+    type Target = Shard;
+
+    #[inline]
+    fn deref(&self) -> &Shard {
+        &self.shard
+    }
+}
+
+impl DerefMut for WriteGuard<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Shard {
+        &mut self.shard
+    }
+}
+
+impl Drop for WriteGuard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Under the lock still, so stores are in order; readers need no more than some recent number.
+        self.entries.store(self.shard.entries(), Ordering::Relaxed);
+    }
+}

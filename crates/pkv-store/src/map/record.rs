@@ -1,0 +1,91 @@
+//! The record of a snapshot block as it stands in a chunk, so that loading and copying move bytes
+//! and encode nothing. Its two flag bits are zero on disk and used here alone.
+//!
+//! A dead record keeps both of its lengths, so that a chunk can always be walked from its start.
+
+use pkv_format::{Record, decode_record};
+
+/// The record holds nothing; its lengths still say how many bytes it takes.
+pub(super) const DEAD: u8 = 1;
+/// The value is the number, 4 bytes, of a slot in the shard's slab of large values.
+pub(super) const LARGE: u8 = 2;
+
+/// Records start at multiples of this many bytes.
+pub(super) const WORD_BYTES: usize = pkv_format::RECORD_ALIGN_BYTES;
+
+/// A record of this module's own making, or one that was checked when it was loaded.
+#[inline]
+pub(super) fn decode(bytes: &[u8]) -> Record<'_> {
+    match decode_record(bytes) {
+        Ok(record) => record,
+        Err(why) => unreachable!("no whole record at a record's place in a chunk: {why}"),
+    }
+}
+
+/// The slab slot of a large value.
+#[inline]
+pub(super) fn large_slot(record: &Record<'_>) -> Option<u32> {
+    if record.flags & LARGE == 0 {
+        return None;
+    }
+    record.value.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+}
+
+/// Marks the record at the front of `slot` as dead.
+#[inline]
+pub(super) fn mark_dead(slot: &mut [u8]) {
+    if let Some(head) = slot.first_mut() {
+        *head |= DEAD;
+    }
+}
+
+/// Writes a record over all of `slot`, which has exactly its `record_bytes`.
+pub(super) fn write(slot: &mut [u8], key: &[u8], value: &[u8], flags: u8) {
+    debug_assert_eq!(slot.len(), pkv_format::record_bytes(key.len(), value.len()), "slot");
+    let rest = write_varint(slot, (lossless(key.len()) << 2) | u64::from(flags));
+    let rest = write_varint(rest, lossless(value.len()));
+    let Some((key_slot, rest)) = rest.split_at_mut_checked(key.len()) else { return };
+    key_slot.copy_from_slice(key);
+    let Some((value_slot, padding)) = rest.split_at_mut_checked(value.len()) else { return };
+    value_slot.copy_from_slice(value);
+    padding.fill(0);
+}
+
+/// Writes a dead record without a key over all of `slot`, whose length is a multiple of the word.
+pub(super) fn write_filler(slot: &mut [u8]) {
+    // A longer varint of the length shortens the value, so the value's bytes are found from its end.
+    let value_bytes = (1..=4)
+        .filter_map(|varint_bytes| slot.len().checked_sub(1 + varint_bytes))
+        .find(|value_bytes| pkv_format::record_bytes(0, *value_bytes) == slot.len())
+        .unwrap_or(0);
+    let rest = write_varint(slot, u64::from(DEAD));
+    write_varint(rest, lossless(value_bytes));
+}
+
+/// Unsigned LEB128 at the front of `out`; what is behind it is returned.
+fn write_varint(out: &mut [u8], mut value: u64) -> &mut [u8] {
+    let mut bytes_written = 0;
+    for byte in out.iter_mut() {
+        let [low, ..] = value.to_le_bytes();
+        value >>= 7;
+        bytes_written += 1;
+        if value == 0 {
+            *byte = low & 0x7f;
+            break;
+        }
+        *byte = low | 0x80;
+    }
+    out.get_mut(bytes_written..).unwrap_or_default()
+}
+
+/// A length as the 64-bit number that sums are kept in.
+#[inline]
+pub(super) fn lossless(bytes: usize) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
+}
+
+/// A 32-bit number as an index; every platform with room for the map has 32-bit indices.
+#[inline]
+pub(super) fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,283 @@
+//! One shard: the keys whose hashes begin with the same bits, behind one lock.
+
+use std::sync::Arc;
+
+use pkv_format::Record;
+
+use super::bucket::{Buckets, table_hash};
+use super::chunk::{Chunks, NewRecord, Place};
+use super::clean::Cleaner;
+use super::large::Slab;
+use super::record::{self, LARGE, lossless};
+use super::{Garbage, Hasher, NewValue, OutOfMemory, Replaced, Usage, ValueRef};
+
+/// Bytes of the slab slot number that a record of a large value holds.
+const SLOT_NUMBER_BYTES: usize = 4;
+/// An emptied shard that holds less keeps it.
+const EMPTY_BYTES_MAX: u64 = 16 << 10;
+
+/// Records, index and large values of one shard; reached through the lock that [`super::Map`] holds.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(super) buckets: Buckets,
+    pub(super) chunks: Chunks,
+    pub(super) slab: Slab,
+    entries: u64,
+    /// Bytes of keys and values.
+    payload_bytes: u64,
+    /// Sets that were promised not to fail, and did not come yet: until then nothing else uses memory.
+    promised_sets: usize,
+    pub(super) cleaner: Cleaner,
+    shard_bits: u32,
+    pub(super) hasher: Hasher,
+}
+
+impl Shard {
+    pub(super) fn new(hasher: Hasher, shard_bits: u32) -> Shard {
+        Shard {
+            buckets: Buckets::new(shard_bits),
+            chunks: Chunks::default(),
+            slab: Slab::default(),
+            entries: 0,
+            payload_bytes: 0,
+            promised_sets: 0,
+            cleaner: Cleaner::default(),
+            shard_bits,
+            hasher,
+        }
+    }
+
+    /// The value of `key`. Cost: one probe of a small table and one record.
+    #[inline]
+    pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<ValueRef<'_>> {
+        let chunks = &self.chunks;
+        let place = self
+            .buckets
+            .of(hash)
+            .table
+            .find(table_hash(hash), |place| chunks.record(Place(*place)).key == key)?;
+        let record = chunks.record(Place(*place));
+        Some(match record::large_slot(&record) {
+            None => ValueRef::Inline(record.value),
+            Some(number) => ValueRef::Large(self.slab.get(number)),
+        })
+    }
+
+    /// How many keys the shard holds.
+    pub(crate) fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Makes sure that the next set with these cannot fail for want of memory.
+    ///
+    /// It does what growing costs: at most one bucket is split (about 900 entries are rehashed) and one
+    /// chunk allocated. Nothing is lost where the set does not come.
+    #[inline]
+    pub(crate) fn reserve(
+        &mut self,
+        hash: u64,
+        key_len: usize,
+        value: &NewValue<'_>,
+    ) -> Result<(), OutOfMemory> {
+        self.reserve_all(std::iter::once((hash, key_len, value.len())))
+    }
+
+    /// Makes sure that the next sets, with these hashes, key and value lengths and in this order, cannot
+    /// fail for want of memory.
+    ///
+    /// Removes and gets may come between them. A further reservation takes the place of this one.
+    pub(crate) fn reserve_all(
+        &mut self,
+        sets: impl Iterator<Item = (u64, usize, usize)> + Clone,
+    ) -> Result<(), OutOfMemory> {
+        self.promised_sets = 0;
+        self.buckets.forget_promises(sets.clone().map(|(hash, _, _)| hash));
+        let record_bytes = |key_len, value_len| {
+            let inline_len =
+                if NewValue::is_inline(value_len) { value_len } else { SLOT_NUMBER_BYTES };
+            pkv_format::record_bytes(key_len, inline_len)
+        };
+        let mut promised = 0;
+        let mut large = 0;
+        let hasher = &self.hasher;
+        for (hash, key_len, value_len) in sets.clone() {
+            let bytes = record_bytes(key_len, value_len);
+            self.buckets.reserve(hash, bytes, &self.chunks, &|key| hasher.hash(key))?;
+            promised += 1;
+            large += usize::from(!NewValue::is_inline(value_len));
+        }
+        self.chunks
+            .reserve(sets.map(|(_, key_len, value_len)| record_bytes(key_len, value_len)))?;
+        if large > 0 {
+            self.slab.reserve(large)?;
+        }
+        self.promised_sets = promised;
+        Ok(())
+    }
+
+    /// Sets the value of `key`. It was reserved before; else it may abort for want of memory.
+    pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: NewValue<'_>) -> Replaced {
+        self.promised_sets = self.promised_sets.saturating_sub(1);
+        let value_len = value.len();
+        let Shard { buckets, chunks, slab, .. } = self;
+        let bucket = buckets.of_mut(hash);
+        let found = bucket
+            .table
+            .find_mut(table_hash(hash), |place| chunks.record(Place(*place)).key == key);
+
+        let mut garbage = Garbage::default();
+        let existed = found.is_some();
+        let written_bytes;
+        let mut number = [0; SLOT_NUMBER_BYTES];
+        if let Some(entry) = found {
+            let place = Place(*entry);
+            let old = chunks.record(place);
+            let (old_bytes, old_slot) = (old.bytes_used, record::large_slot(&old));
+            let old_len = match old_slot {
+                None => old.value.len(),
+                Some(number) => slab.get(number).len(),
+            };
+            self.payload_bytes = self.payload_bytes + lossless(value_len) - lossless(old_len);
+            let value = match (value, old_slot) {
+                (NewValue::Large(new), Some(number)) => {
+                    garbage.value = Some(slab.replace(number, new));
+                    garbage.chunk = self.tend(old_bytes);
+                    return Replaced { existed, garbage };
+                }
+                (value, Some(number)) => {
+                    garbage.value = Some(slab.remove(number));
+                    value
+                }
+                (value, None) => value,
+            };
+            let new = new_record(key, value, slab, &mut number);
+            written_bytes = new.bytes();
+            if written_bytes == old_bytes {
+                chunks.overwrite(place, &new);
+            } else {
+                *entry = chunks.store(&new).0;
+                chunks.kill(place);
+                bucket.bytes = bucket.bytes + written_bytes - old_bytes;
+            }
+        } else {
+            let new = new_record(key, value, slab, &mut number);
+            written_bytes = new.bytes();
+            bucket.bytes += written_bytes;
+            let place = chunks.store(&new);
+            let hasher = &self.hasher;
+            bucket.table.insert_unique(table_hash(hash), place.0, |place| {
+                table_hash(hasher.hash(chunks.record(Place(*place)).key))
+            });
+            self.entries += 1;
+            self.payload_bytes += lossless(key.len() + value_len);
+        }
+        garbage.chunk = self.tend(written_bytes);
+        Replaced { existed, garbage }
+    }
+
+    /// Removes `key`. Needs no reservation and cannot fail.
+    pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Replaced {
+        let Shard { buckets, chunks, slab, .. } = self;
+        let bucket = buckets.of_mut(hash);
+        let found = bucket
+            .table
+            .find_entry(table_hash(hash), |place| chunks.record(Place(*place)).key == key);
+        let Ok(entry) = found else { return Replaced::default() };
+        let place = Place(entry.remove().0);
+        let old = chunks.record(place);
+        let (old_bytes, old_slot) = (old.bytes_used, record::large_slot(&old));
+        let mut garbage = Garbage::default();
+        let old_len = match old_slot {
+            None => old.value.len(),
+            Some(number) => garbage.value.insert(slab.remove(number)).len(),
+        };
+        bucket.bytes -= old_bytes;
+        chunks.kill(place);
+        self.entries -= 1;
+        self.payload_bytes -= lossless(key.len() + old_len);
+        if self.promised_sets == 0 {
+            if self.entries == 0 && self.chunks.held_bytes() > EMPTY_BYTES_MAX {
+                garbage.contents = self.take_contents().contents;
+                return Replaced { existed: true, garbage };
+            }
+            let hasher = &self.hasher;
+            self.buckets.shrink(hash, &self.chunks, &|key| hasher.hash(key));
+        }
+        garbage.chunk = self.tend(old_bytes);
+        Replaced { existed: true, garbage }
+    }
+
+    /// Empties the shard. Cost: constant; what it held is freed where the caller drops it.
+    pub(crate) fn take_contents(&mut self) -> Garbage {
+        let empty = Shard::new(self.hasher.clone(), self.shard_bits);
+        let contents = std::mem::replace(self, empty);
+        Garbage { contents: Some(Box::new(contents)), ..Garbage::default() }
+    }
+
+    /// Stores a record as it was encoded for disk, and checked. False: the key is there already, and
+    /// stays as it is.
+    pub(crate) fn load(&mut self, hash: u64, encoded: &[u8]) -> Result<bool, OutOfMemory> {
+        let Record { key, value, .. } = record::decode(encoded);
+        let Shard { buckets, chunks, hasher, .. } = self;
+        let hash_of = |key: &[u8]| hasher.hash(key);
+        let is_key = |place: &u32| chunks.record(Place(*place)).key == key;
+        if buckets.of(hash).table.find(table_hash(hash), is_key).is_some() {
+            return Ok(false);
+        }
+        if !NewValue::is_inline(value.len()) {
+            let value = NewValue::new(value)?;
+            self.reserve(hash, key.len(), &value)?;
+            return Ok(!self.set(hash, key, value).existed);
+        }
+        buckets.forget_promises(std::iter::once(hash));
+        buckets.reserve(hash, encoded.len(), chunks, &hash_of)?;
+        chunks.reserve(std::iter::once(encoded.len()))?;
+        let place = chunks.append_encoded(encoded);
+        let bucket = buckets.of_mut(hash);
+        bucket.bytes += encoded.len();
+        bucket.table.insert_unique(table_hash(hash), place.0, |place| {
+            table_hash(hash_of(chunks.record(Place(*place)).key))
+        });
+        self.entries += 1;
+        self.payload_bytes += lossless(key.len() + value.len());
+        Ok(true)
+    }
+
+    /// What the shard holds and what it takes. Cost: constant.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            entries: self.entries,
+            payload_bytes: self.payload_bytes,
+            live_bytes: self.chunks.live_bytes(),
+            held_bytes: self.chunks.held_bytes(),
+            dead_bytes: self.chunks.dead_bytes(),
+            index_bytes: self.buckets.held_bytes()
+                + self.chunks.overhead_bytes()
+                + self.slab.overhead_bytes(),
+            large_bytes: self.slab.value_bytes(),
+        }
+    }
+
+    /// What a write does behind its change: a step of cleaning, unless promised sets are still to come.
+    #[inline]
+    fn tend(&mut self, written_bytes: usize) -> Vec<u8> {
+        if self.promised_sets > 0 { Vec::new() } else { self.clean(written_bytes) }
+    }
+}
+
+/// The record for `key` and `value`; a large value goes to the slab, and its slot's number to `number`.
+#[inline]
+fn new_record<'a>(
+    key: &'a [u8],
+    value: NewValue<'a>,
+    slab: &mut Slab,
+    number: &'a mut [u8; SLOT_NUMBER_BYTES],
+) -> NewRecord<'a> {
+    match value {
+        NewValue::Inline(value) => NewRecord { key, value, flags: 0 },
+        NewValue::Large(value) => {
+            *number = slab.insert(value).to_le_bytes();
+            NewRecord { key, value: number, flags: LARGE }
+        }
+    }
+}
