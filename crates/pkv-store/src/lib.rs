@@ -1,1 +1,32 @@
 #![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod batch;
+mod bytes;
+pub mod codec;
+mod compact;
+mod core;
+mod error;
+mod folder;
+mod frame;
+mod health;
+mod iter;
+mod log;
+mod map;
+mod options;
+mod pool;
+mod recover;
+mod reentry;
+mod stats;
+mod store;
+mod write;
+
+pub use bytes::{ByteBatch, ByteStore, Update};
+pub use error::{Error, Holder, Result};
+pub use health::{Cause, Health};
+pub use iter::ByteIter;
+pub use options::{Durability, LogWay, Options, RecoveryMode};
+pub use recover::{Phase, Progress, RecoveryReport, TornEnd};
+pub use stats::Stats;
+pub use store::{Batch, Iter, Store};
+pub use write::Written;

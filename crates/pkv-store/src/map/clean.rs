@@ -103,8 +103,7 @@ impl Shard {
     }
 
     /// Bytes that the cleaner has moved, ever.
-    #[cfg(test)]
-    pub(super) fn moved_bytes(&self) -> u64 {
+    pub(crate) fn moved_bytes(&self) -> u64 {
         self.cleaner.moved_bytes
     }
 }

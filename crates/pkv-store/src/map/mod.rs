@@ -197,6 +197,8 @@ struct Slot {
     shard: RwLock<Shard>,
     /// The shard's entries as of its last unlocking, to be read without the lock.
     entries: AtomicU64,
+    /// The shard's memory, likewise.
+    memory_bytes: AtomicU64,
 }
 
 /// All shards.
@@ -205,6 +207,7 @@ pub(crate) struct Map {
     slots: Box<[Slot]>,
     shard_bits: u32,
     hasher: Hasher,
+    hash_seed: u64,
 }
 
 impl Map {
@@ -220,8 +223,14 @@ impl Map {
         slots.extend((0..shards).map(|_| Slot {
             shard: RwLock::new(Shard::new(hasher.clone(), shard_bits)),
             entries: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
         }));
-        Ok(Map { slots: slots.into_boxed_slice(), shard_bits, hasher })
+        Ok(Map {
+            slots: slots.into_boxed_slice(),
+            shard_bits,
+            hasher,
+            hash_seed: options.hash_seed,
+        })
     }
 
     /// The hash of a key, for all the rest.
@@ -235,6 +244,11 @@ impl Map {
     pub(crate) fn shard_index(&self, hash: u64) -> usize {
         // Shifted in two steps, since a map of one shard has no bits to keep.
         usize::try_from((hash >> 1) >> (63 - self.shard_bits)).unwrap_or(usize::MAX)
+    }
+
+    /// The seed of the hash.
+    pub(crate) fn hash_seed(&self) -> u64 {
+        self.hash_seed
     }
 
     /// How many shards there are: a power of two.
@@ -261,12 +275,17 @@ impl Map {
     #[inline]
     pub(crate) fn write(&self, index: usize) -> WriteGuard<'_> {
         let slot = self.slot(index);
-        WriteGuard { shard: slot.shard.write(), entries: &slot.entries }
+        WriteGuard { shard: slot.shard.write(), slot }
     }
 
     /// How many keys there are, without a lock: changes in progress count or do not.
     pub(crate) fn len(&self) -> u64 {
         self.slots.iter().map(|slot| slot.entries.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The memory of all records and large values, without a lock: for the memory cap.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.slots.iter().map(|slot| slot.memory_bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// Sums over all shards. Cost: one short read lock each.
@@ -284,7 +303,7 @@ impl Map {
 #[derive(Debug)]
 pub(crate) struct WriteGuard<'a> {
     shard: RwLockWriteGuard<'a, Shard>,
-    entries: &'a AtomicU64,
+    slot: &'a Slot,
 }
 
 impl Deref for WriteGuard<'_> {
@@ -307,6 +326,7 @@ impl Drop for WriteGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         // Under the lock still, so stores are in order; readers need no more than some recent number.
-        self.entries.store(self.shard.entries(), Ordering::Relaxed);
+        self.slot.entries.store(self.shard.entries(), Ordering::Relaxed);
+        self.slot.memory_bytes.store(self.shard.memory_bytes(), Ordering::Relaxed);
     }
 }

@@ -243,6 +243,12 @@ impl Shard {
         Ok(true)
     }
 
+    /// Bytes of chunks and large values.
+    #[inline]
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.chunks.held_bytes() + self.slab.value_bytes()
+    }
+
     /// What the shard holds and what it takes. Cost: constant.
     pub(crate) fn usage(&self) -> Usage {
         Usage {

@@ -1,0 +1,170 @@
+//! Several changes as one write.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use pkv_format::{FRAME_BODY_BYTES_MAX, push_remove, push_set};
+
+use crate::error::{Error, Result};
+use crate::frame::Frame;
+use crate::map::{Garbage, Map, NewValue, WriteGuard};
+use crate::write::{VALUE_BYTES_MAX, check_key, check_size, share_if_large};
+
+/// Changes collected for a batch, encoded as they come.
+#[derive(Debug)]
+pub(crate) struct BatchOps {
+    frame: Frame,
+    ops: Vec<Op>,
+    /// The first change that was refused; the batch then fails as a whole.
+    failed: Option<Error>,
+}
+
+/// A change; the ranges are those of key and value in the frame's buffer.
+#[derive(Debug)]
+struct Op {
+    key: Range<usize>,
+    value: Option<Range<usize>>,
+}
+
+impl BatchOps {
+    pub(crate) fn new() -> Self {
+        Self { frame: Frame::new(), ops: Vec::new(), failed: None }
+    }
+
+    /// Makes the whole batch fail, for a change that could not be encoded.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failed.get_or_insert(error);
+    }
+
+    pub(crate) fn set(&mut self, key: &[u8], value: &[u8]) {
+        let checked = check_key(key)
+            .and_then(|()| check_size("value", value.len(), VALUE_BYTES_MAX))
+            .and_then(|()| self.check_room(key.len() + value.len()));
+        if let Err(error) = checked {
+            return self.fail(error);
+        }
+        push_set(self.frame.body(), key, value);
+        let end = self.frame.body().len();
+        let value = end - value.len()..end;
+        self.ops.push(Op { key: value.start - key.len()..value.start, value: Some(value) });
+    }
+
+    pub(crate) fn remove(&mut self, key: &[u8]) {
+        if let Err(error) = check_key(key).and_then(|()| self.check_room(key.len())) {
+            return self.fail(error);
+        }
+        push_remove(self.frame.body(), key);
+        let end = self.frame.body().len();
+        self.ops.push(Op { key: end - key.len()..end, value: None });
+    }
+
+    /// The number of changes.
+    pub(crate) fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// A batch is one frame, and a frame has a limit.
+    fn check_room(&self, more_bytes: usize) -> Result<()> {
+        check_size("batch", self.frame.body_len() + more_bytes + 32, FRAME_BODY_BYTES_MAX)
+    }
+
+    /// Finishes the frame and finds the shards. `None`: there is nothing to do.
+    pub(crate) fn prepare(mut self, map: &Map) -> Result<Option<Prepared>> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if self.ops.is_empty() {
+            return Ok(None);
+        }
+        let mut changes = Vec::with_capacity(self.ops.len());
+        let mut payload_bytes = 0;
+        let bytes = self.frame.body().as_slice();
+        for op in self.ops {
+            let key = bytes.get(op.key.clone()).unwrap_or_default();
+            let hash = map.hash(key);
+            let large = match &op.value {
+                Some(range) => share_if_large(bytes.get(range.clone()).unwrap_or_default())?,
+                None => None,
+            };
+            payload_bytes += op.value.as_ref().map_or(0, |range| range.len() + key.len());
+            changes.push(Change { op, hash, shard: map.shard_index(hash), large });
+        }
+        let mut shards: Vec<usize> = changes.iter().map(|change| change.shard).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        for change in &mut changes {
+            // From here on a position in the list of locked shards.
+            change.shard = shards.binary_search(&change.shard).unwrap_or(0);
+        }
+        self.frame.finish();
+        Ok(Some(Prepared { frame: self.frame, changes, shards, payload_bytes }))
+    }
+}
+
+/// A batch that is ready to be locked and written.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    frame: Frame,
+    changes: Vec<Change>,
+    shards: Vec<usize>,
+    payload_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Change {
+    op: Op,
+    hash: u64,
+    shard: usize,
+    large: Option<Arc<[u8]>>,
+}
+
+/// The locked shards of a batch, ascending.
+pub(crate) type Locked<'a> = Vec<WriteGuard<'a>>;
+
+impl Prepared {
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    pub(crate) fn frame(&mut self) -> &mut Frame {
+        &mut self.frame
+    }
+
+    pub(crate) fn lock<'a>(&self, map: &'a Map) -> Locked<'a> {
+        self.shards.iter().map(|index| map.write(*index)).collect()
+    }
+
+    /// Reserves, shard by shard, what all changes together need.
+    pub(crate) fn reserve(&mut self, locked: &mut Locked<'_>) -> Result<()> {
+        for (position, shard) in locked.iter_mut().enumerate() {
+            let sets = self.changes.iter().filter(|change| change.shard == position).filter_map(
+                |change| {
+                    let value = change.op.value.as_ref()?;
+                    Some((change.hash, change.op.key.len(), value.len()))
+                },
+            );
+            shard.reserve_all(sets).map_err(|_| Error::OutOfMemory)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the changes in their order; what they replaced is to be dropped without a lock.
+    pub(crate) fn apply(&mut self, locked: &mut Locked<'_>) -> Vec<Garbage> {
+        let bytes = self.frame.body().as_slice();
+        let mut garbage = Vec::new();
+        for change in &mut self.changes {
+            let Some(shard) = locked.get_mut(change.shard) else { continue };
+            let key = bytes.get(change.op.key.clone()).unwrap_or_default();
+            let replaced = match (&change.op.value, change.large.take()) {
+                (Some(_), Some(shared)) => shard.set(change.hash, key, NewValue::Large(shared)),
+                (Some(range), None) => {
+                    let value = bytes.get(range.clone()).unwrap_or_default();
+                    shard.set(change.hash, key, NewValue::Inline(value))
+                }
+                (None, _) => shard.remove(change.hash, key),
+            };
+            garbage.push(replaced.garbage);
+        }
+        garbage
+    }
+}

@@ -1,0 +1,314 @@
+//! The store below its types: keys and values as bytes, writes that return at once with their sequence number.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::batch::BatchOps;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::iter::ByteIter;
+use crate::options::{Durability, Options};
+use crate::recover::RecoveryReport;
+use crate::reentry;
+use crate::stats::Stats;
+use crate::write::{Decision, Prepare, Written};
+
+/// A store of bytes: what [`crate::Store`] is built on, for servers, replication and tools.
+///
+/// A write with [`Durability::Process`] returns at once with its sequence number;
+/// [`ByteStore::wait_durable`] and [`ByteStore::on_durable`] tell when it survives a power cut, so that
+/// no thread has to wait for each write and no async runtime is needed.
+///
+/// ```
+/// use pkv_store::{ByteStore, Durability, Options};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store");
+/// let store = ByteStore::open(&path, &Options::new())?;
+/// let written = store.insert(b"key", b"value", Durability::Process)?;
+/// let (told, ready) = std::sync::mpsc::channel();
+/// store.on_durable(written.seq, move |outcome| {
+///     told.send(outcome.is_ok()).ok();
+/// });
+/// assert_eq!(ready.recv(), Ok(true));
+/// assert!(store.durable_seq() >= written.seq);
+/// store.close()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct ByteStore {
+    core: Arc<Core>,
+}
+
+/// The schema name of keys and values of a store opened as bytes.
+const BYTES: &str = "bytes";
+
+impl ByteStore {
+    /// Opens or creates a store of bytes; the same as a `Store<Vec<u8>, Vec<u8>>`.
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        Self::open_as(path.as_ref(), options, BYTES.to_owned(), BYTES.to_owned())
+    }
+
+    pub(crate) fn open_as(
+        path: &Path,
+        options: &Options,
+        key_schema: String,
+        value_schema: String,
+    ) -> Result<Self> {
+        Ok(Self { core: Core::open(options, path, key_schema, value_schema)? })
+    }
+
+    /// Calls `read` with the value, which is not copied; the key's shard is locked for reading meanwhile.
+    /// `None`: there is no such key.
+    #[inline]
+    pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
+        reentry::check(&self.core)?;
+        let hash = self.core.map.hash(key);
+        let shard = self.core.map.read(self.core.map.shard_index(hash));
+        Ok(shard.get(hash, key).map(|value| reentry::run(&self.core, || read(value.as_bytes()))))
+    }
+
+    /// A copy of the value.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.get_with(key, <[u8]>::to_vec)
+    }
+
+    /// Whether the key is there.
+    pub fn contains_key(&self, key: &[u8]) -> Result<bool> {
+        reentry::check(&self.core)?;
+        let hash = self.core.map.hash(key);
+        Ok(self.core.map.read(self.core.map.shard_index(hash)).get(hash, key).is_some())
+    }
+
+    /// Sets a key.
+    pub fn insert(&self, key: &[u8], value: &[u8], durability: Durability) -> Result<Written> {
+        self.core.write_one(key, Prepare::Set(value), durability, |_, _| Ok(Decision::AsPrepared))
+    }
+
+    /// Removes a key. One that is not there costs no log entry.
+    pub fn remove(&self, key: &[u8], durability: Durability) -> Result<Written> {
+        self.core.write_one(key, Prepare::Remove, durability, |current, _| {
+            Ok(if current.is_some() { Decision::AsPrepared } else { Decision::Keep })
+        })
+    }
+
+    /// Changes a key depending on its current value, atomically: the closure sees it and says what becomes
+    /// of it. It runs with the key's shard locked, so keep it short; it may run more than once when
+    /// the log has no room just then; if it calls this store it gets [`Error::Reentrant`].
+    pub fn update(
+        &self,
+        key: &[u8],
+        durability: Durability,
+        mut change: impl FnMut(Option<&[u8]>) -> Update,
+    ) -> Result<Written> {
+        self.core.write_one(key, Prepare::Nothing, durability, |current, buffer| {
+            Ok(match reentry::run(&self.core, || change(current)) {
+                Update::Keep => Decision::Keep,
+                Update::Remove if current.is_none() => Decision::Keep,
+                Update::Remove => Decision::Remove,
+                Update::Set(value) => {
+                    *buffer = value;
+                    Decision::Set
+                }
+            })
+        })
+    }
+
+    /// Sets or removes a key if it has the expected value (`None`: if it is absent). Says whether it had.
+    pub fn compare_and_set(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+        durability: Durability,
+    ) -> Result<bool> {
+        let mut swapped = false;
+        let prepare = new.map_or(Prepare::Remove, Prepare::Set);
+        self.core.write_one(key, prepare, durability, |current, _| {
+            swapped = current == expected;
+            Ok(match (swapped, current, new) {
+                (false, ..) | (true, None, None) => Decision::Keep,
+                (true, ..) => Decision::AsPrepared,
+            })
+        })?;
+        Ok(swapped)
+    }
+
+    pub(crate) fn write_one(
+        &self,
+        key: &[u8],
+        prepare: Prepare<'_>,
+        durability: Durability,
+        decide: impl FnMut(Option<&[u8]>, &mut Vec<u8>) -> Result<Decision>,
+    ) -> Result<Written> {
+        self.core.write_one(key, prepare, durability, decide)
+    }
+
+    pub(crate) fn run_closure<R>(&self, closure: impl FnOnce() -> R) -> R {
+        reentry::run(&self.core, closure)
+    }
+
+    /// A batch to collect changes in.
+    pub fn batch(&self) -> ByteBatch<'_> {
+        ByteBatch { store: self, ops: BatchOps::new() }
+    }
+
+    pub(crate) fn write_batch(&self, ops: BatchOps, durability: Durability) -> Result<Option<u64>> {
+        self.core.write_batch(ops, durability)
+    }
+
+    /// All entries, in no order. See [`crate::Store::iter`] for what it sees.
+    pub fn iter(&self) -> ByteIter<'_> {
+        ByteIter::new(&self.core)
+    }
+
+    /// Removes every entry, as one write. Returns its sequence number.
+    pub fn clear(&self, durability: Durability) -> Result<u64> {
+        self.core.clear(durability)
+    }
+
+    /// The number of entries. Changes under way in other threads count or do not.
+    pub fn len(&self) -> u64 {
+        self.core.map.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes every write so far survive a power cut; returns when it does.
+    pub fn sync(&self) -> Result<()> {
+        self.check_fork()?;
+        self.core.log.sync()
+    }
+
+    /// The sequence number of the last write; 0 if there was none, ever.
+    pub fn last_seq(&self) -> u64 {
+        self.core.log.last_seq()
+    }
+
+    /// Every write up to this one survives a power cut.
+    pub fn durable_seq(&self) -> u64 {
+        self.core.log.durable_seq()
+    }
+
+    /// Waits until the write with this number, and all before it, survive a power cut. All who wait
+    /// share a sync. A number beyond the last write is [`Error::InvalidOption`], not a wait for ever.
+    pub fn wait_durable(&self, seq: u64) -> Result<()> {
+        self.check_fork()?;
+        self.check_seq(seq)?;
+        self.core.log.wait_durable(seq)
+    }
+
+    /// Calls back once, from a thread of the store's own, when the write with this number survives a power
+    /// cut, with the durable number; or with an error when it is known that it may not: after a failed
+    /// sync ([`Error::Unconfirmed`]), or when the store was closed without a sync. A callback's panic
+    /// is caught. Without background threads it runs on the calling thread, after a sync.
+    pub fn on_durable(&self, seq: u64, callback: impl FnOnce(Result<u64>) + Send + 'static) {
+        match self.check_fork().and_then(|()| self.check_seq(seq)) {
+            Ok(()) => self.core.log.on_durable(seq, Box::new(callback)),
+            Err(error) => callback(Err(error)),
+        }
+    }
+
+    fn check_seq(&self, seq: u64) -> Result<()> {
+        let last = self.last_seq();
+        if seq <= last {
+            return Ok(());
+        }
+        let reason = format!("{seq} was never written: the last write is {last}");
+        Err(Error::InvalidOption { option: "seq", reason })
+    }
+
+    fn check_fork(&self) -> Result<()> {
+        if self.core.fork.forked() { Err(Error::Forked) } else { Ok(()) }
+    }
+
+    /// Writes a full snapshot now and drops the logs that it replaces. Returns its ordinal. Reads and
+    /// writes go on meanwhile. Happens by itself, too: see [`Options::compact_log_percent`].
+    pub fn compact(&self) -> Result<u64> {
+        self.check_fork()?;
+        reentry::check(&self.core)?;
+        self.core.compact()
+    }
+
+    /// Figures about the store, read without stopping anybody.
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.core)
+    }
+
+    /// Whether the store takes writes, and if not, why.
+    pub fn health(&self) -> Health {
+        self.core.health()
+    }
+
+    /// What opening found and did.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.core.report
+    }
+
+    /// Syncs everything, ends the log so that the next opening has nothing to repair, and lets go of the
+    /// folder. Dropping the store does the same and has nobody to tell an error to.
+    pub fn close(self) -> Result<()> {
+        self.core.close()
+    }
+}
+
+impl Drop for ByteStore {
+    fn drop(&mut self) {
+        // An error can be had from `close` alone.
+        let _ = self.core.close();
+    }
+}
+
+/// What becomes of a key: the answer of a closure of [`ByteStore::update`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// It stays as it is; nothing is logged.
+    Keep,
+    /// It gets this value.
+    Set(Vec<u8>),
+    /// It goes.
+    Remove,
+}
+
+/// Changes that are made together or not at all. See [`ByteStore::batch`].
+#[derive(Debug)]
+#[must_use = "a batch does nothing until it is committed"]
+pub struct ByteBatch<'a> {
+    store: &'a ByteStore,
+    ops: BatchOps,
+}
+
+impl ByteBatch<'_> {
+    /// Adds setting a key. A later change of the same key in the batch wins.
+    pub fn insert(mut self, key: &[u8], value: &[u8]) -> Self {
+        self.ops.set(key, value);
+        self
+    }
+
+    /// Adds removing a key.
+    pub fn remove(mut self, key: &[u8]) -> Self {
+        self.ops.remove(key);
+        self
+    }
+
+    /// The number of changes in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Whether it has no change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes the changes, as one write: on disk, and for every reader. Returns its sequence number, or
+    /// that of the last write for an empty batch.
+    pub fn commit(self, durability: Durability) -> Result<u64> {
+        Ok(self.store.write_batch(self.ops, durability)?.unwrap_or_else(|| self.store.last_seq()))
+    }
+}

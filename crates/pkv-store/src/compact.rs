@@ -1,0 +1,383 @@
+//! Compaction: from the map to a full snapshot, while writes go on.
+//!
+//! The snapshot is fuzzy: each bucket is copied at its own instant. Whatever changes meanwhile is in the
+//! log that was taken into use before the first copy, and every logged operation is absolute, so that
+//! replaying that log makes the snapshot exact.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use pkv_format::{BlockBuilder, FileKind, Footer, HEADER_BYTES, decode_record};
+use pkv_fs::{Access, File};
+use pkv_snapshot_set::{SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
+
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::frame::bytes_u64;
+use crate::health::Cause;
+use crate::log::{Rotated, segment_bytes_for};
+use crate::map::{BucketCopy, Cursor};
+
+/// Blocks are handed to the file system in pieces of this size.
+const WRITE_BYTES: usize = 256 * 1024;
+
+/// A shard file is synced each time it grew by this much, so that the disk is never flooded by one
+/// large sync that a writer's sync would have to wait behind.
+const SYNC_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The first pause after a compaction failed, and the longest.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(60);
+
+/// What compactions are doing and have done.
+#[derive(Debug, Default)]
+pub(crate) struct Compaction {
+    /// One at a time.
+    running: Mutex<()>,
+    /// A background compaction was started and has not ended.
+    started: AtomicBool,
+    /// The store is closing.
+    cancelled: AtomicBool,
+    pause: Mutex<()>,
+    wake: Condvar,
+    done: AtomicU64,
+    last_micros: AtomicU64,
+    last_bytes: AtomicU64,
+}
+
+impl Compaction {
+    /// Asks a running compaction to give up, soon.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        drop(self.pause.lock());
+        self.wake.notify_all();
+    }
+
+    /// Snapshots written since the store was opened, the time the last one took, and its bytes.
+    pub(crate) fn figures(&self) -> (u64, Duration, u64) {
+        (
+            self.done.load(Ordering::Relaxed),
+            Duration::from_micros(self.last_micros.load(Ordering::Relaxed)),
+            self.last_bytes.load(Ordering::Relaxed),
+        )
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.cancelled.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
+    }
+}
+
+/// A full snapshot in the making.
+struct Pending {
+    info: SnapshotInfo,
+    rotated: Rotated,
+}
+
+impl Core {
+    /// Writes a full snapshot and drops what it replaces. Returns its ordinal.
+    ///
+    /// 1. The pending files get their names, above every ordinal so far.
+    /// 2. A fresh log above them is taken into use. From here on every change is in a log that is
+    ///    replayed on top of this snapshot.
+    /// 3. The map is copied, bucket by bucket, and written, shard files in parallel, each with its footer.
+    /// 4. The log is synced up to the last write that the copies may contain: a snapshot must never be
+    ///    ahead of the log that leads to it.
+    /// 5. The set renames the files (its first rename is the commit point) and purges what is obsolete.
+    ///
+    /// A failure before the commit point drops the pending files; the logs are all still there.
+    pub(crate) fn compact(&self) -> Result<u64> {
+        let _one_at_a_time = self.compaction.running.lock();
+        self.compaction.check()?;
+        let started = Instant::now();
+        // 1. and 2.
+        let pending = self.begin_snapshot()?;
+        let ordinal = pending.info.ordinal;
+        let written = self
+            // 3.
+            .write_snapshot(&pending)
+            // 4.
+            .and_then(|bytes| self.log.sync_all().map(|()| bytes));
+        let bytes = match written {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if self.log.poisoned().is_none() {
+                    // Best effort: what stays behind is dropped by the next opening.
+                    let _ = self.folder.remove(ordinal.0);
+                }
+                return Err(error);
+            }
+        };
+        // 5.
+        self.publish(ordinal)?;
+        self.log.snapshot_published(&pending.rotated);
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.compaction.last_micros.store(micros, Ordering::Relaxed);
+        self.compaction.last_bytes.store(bytes, Ordering::Relaxed);
+        self.compaction.done.fetch_add(1, Ordering::Relaxed);
+        Ok(ordinal.0)
+    }
+
+    /// Steps 1 and 2. No log may be made or taken into use between the two by anybody else: it would
+    /// stand above the snapshot and begin before it, or below it and end after it.
+    fn begin_snapshot(&self) -> Result<Pending> {
+        let _creation = self.folder.creation();
+        let shard_count = self.snapshot_shard_count();
+        // 1.
+        let info = self.folder.with_set(|set| {
+            Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)
+        })?;
+        // 2.
+        let rotated = self
+            .log
+            .prepare(self.options.segment_bytes_min.max(segment_bytes_for(0)))
+            .and_then(|fresh| self.log.rotate_to(fresh));
+        match rotated {
+            Ok(rotated) => Ok(Pending { info, rotated }),
+            Err(error) => {
+                let _ = self.folder.remove(info.ordinal.0);
+                Err(error)
+            }
+        }
+    }
+
+    fn snapshot_shard_count(&self) -> u32 {
+        let usage = self.map.usage();
+        let by_size =
+            usage.payload_bytes.div_ceil(self.options.snapshot_shard_bytes).clamp(1, 1024);
+        let count = self.options.snapshot_shards.unwrap_or(u32::try_from(by_size).unwrap_or(1));
+        count.min(u32::try_from(self.map.shards()).unwrap_or(u32::MAX))
+    }
+
+    /// Step 3: each file takes an equal run of the map's shards, which is a range of hashes.
+    fn write_snapshot(&self, pending: &Pending) -> Result<u64> {
+        let files: Vec<(usize, &Path)> = pending
+            .info
+            .shard_paths
+            .iter()
+            .enumerate()
+            .map(|(i, path)| (i, path.as_path()))
+            .collect();
+        let count = files.len();
+        let written = self.pool.map(&files, |(index, path)| {
+            let shards = self.map.shards();
+            let range = index * shards / count..(index + 1) * shards / count;
+            let mut writer = ShardWriter::create(self, pending, *index, count, path)?;
+            let mut copy = BucketCopy::default();
+            for shard in range {
+                writer.write_map_shard(self, shard, &mut copy)?;
+            }
+            writer.finish(self, &pending.rotated)
+        });
+        written.into_iter().sum()
+    }
+
+    /// Step 5. What cannot be purged now is purged by a later snapshot.
+    fn publish(&self, ordinal: SnapshotOrdinal) -> Result<()> {
+        self.compaction.check()?;
+        let published = self.folder.with_set(|set| Ok(set.publish(ordinal, true, true)?));
+        match published {
+            Ok(report) => {
+                if let Some(pkv_snapshot_set::Error::Stopped { reason, .. }) = report.purge_error {
+                    self.log.poison(Cause::other(reason));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                // The set stops when only the disk knows what is there: then nobody may write any more.
+                if self.folder.with_set(|set| Ok(set.is_stopped())).unwrap_or(false) {
+                    self.log.poison(Cause::other(error.to_string()));
+                } else {
+                    let _ = self.folder.remove(ordinal.0);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether the logs are worth a compaction.
+    pub(crate) fn compaction_due(&self) -> bool {
+        let options = &self.options;
+        let log = self.log.usage();
+        let live = self.map.usage().payload_bytes;
+        let worth = (live.saturating_mul(options.compact_log_percent.into()) / 100)
+            .max(options.compact_log_bytes_min);
+        let explained = log.bytes / options.segment_bytes_max.max(1);
+        log.bytes >= worth
+            || u64::from(log.count) >= u64::from(options.compact_log_count) + explained
+            || options
+                .snapshot_interval
+                .is_some_and(|writes| self.log.writes_since_snapshot() >= writes)
+            || options.log_bytes_max.is_some_and(|max| log.bytes >= max / 2)
+    }
+
+    /// Starts a compaction on a thread of its own if one is due and none is under way.
+    pub(crate) fn compact_if_due(self: &Arc<Self>) {
+        if !self.compaction_due() || self.compaction.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let core = Arc::clone(self);
+        let spawned = self.spawn("pkv-compact", move || {
+            core.compact_in_background();
+            core.compaction.started.store(false, Ordering::Release);
+        });
+        if let Err(error) = spawned {
+            self.compaction.started.store(false, Ordering::Release);
+            self.log.compaction_failed(Cause::other(error.to_string()));
+        }
+    }
+
+    /// Compacts until none is due, pausing longer after each failure.
+    fn compact_in_background(&self) {
+        let mut retry = RETRY_MIN;
+        while self.compaction_due() && self.compaction.check().is_ok() {
+            match self.compact() {
+                Ok(_) => retry = RETRY_MIN,
+                Err(_) if self.compaction.check().is_err() || self.log.poisoned().is_some() => {
+                    return;
+                }
+                Err(error) => {
+                    self.log.compaction_failed(Cause::other(error.to_string()));
+                    let mut pause = self.compaction.pause.lock();
+                    if self.compaction.check().is_ok() {
+                        self.compaction.wake.wait_for(&mut pause, retry);
+                    }
+                    retry = (retry * 2).min(RETRY_MAX);
+                }
+            }
+        }
+    }
+}
+
+/// Writes one shard file: header, blocks, footer.
+struct ShardWriter {
+    file: Arc<dyn File>,
+    seed: pkv_format::FileSeed,
+    block: BlockBuilder,
+    /// Finished blocks that are not in the file yet, and where they go.
+    ready: Vec<u8>,
+    offset: u64,
+    synced: u64,
+    records: u64,
+    payload_bytes: u64,
+}
+
+impl ShardWriter {
+    fn create(
+        core: &Core,
+        pending: &Pending,
+        index: usize,
+        count: usize,
+        path: &Path,
+    ) -> Result<Self> {
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let header = core.folder.header(
+            FileKind::Snapshot,
+            pending.info.ordinal.0,
+            narrow(index),
+            narrow(count),
+            0,
+        );
+        let bytes = header.encode().map_err(|e| Error::damaged(path, 0, e.to_string()))?;
+        let mut ready = Vec::with_capacity(WRITE_BYTES + WRITE_BYTES / 2);
+        ready.extend_from_slice(&bytes);
+        Ok(Self {
+            file: core.folder.fs.open(path, Access::Write)?,
+            seed: header.seed(),
+            block: BlockBuilder::new(),
+            ready,
+            offset: 0,
+            synced: 0,
+            records: 0,
+            payload_bytes: 0,
+        })
+    }
+
+    /// Copies one shard of the map, a bucket at a time under its read lock, and writes the copies.
+    fn write_map_shard(&mut self, core: &Core, shard: usize, copy: &mut BucketCopy) -> Result<()> {
+        let mut cursor = Some(Cursor::default());
+        while let Some(at) = cursor {
+            core.compaction.check()?;
+            cursor = core.map.read(shard).copy_bucket(at, copy).map_err(|_| Error::OutOfMemory)?;
+            self.write_copy(copy)?;
+        }
+        Ok(())
+    }
+
+    fn write_copy(&mut self, copy: &BucketCopy) -> Result<()> {
+        let mut rest = copy.bytes.as_slice();
+        while !rest.is_empty() {
+            // The records were encoded by this process: one that cannot be read back is a broken map.
+            let record = decode_record(rest).map_err(|why| broken_map(&why))?;
+            let (bytes, behind) =
+                rest.split_at_checked(record.bytes_used).ok_or_else(|| broken_map(&"length"))?;
+            self.count(record.key, record.value);
+            if !self.block.fits(bytes.len()) {
+                self.end_block()?;
+            }
+            self.block.push_encoded(1, bytes).map_err(|why| broken_map(&why))?;
+            rest = behind;
+        }
+        for (key, value) in copy.large() {
+            self.count(key, value);
+            self.end_block()?;
+            self.block.push(key, value).map_err(|why| broken_map(&why))?;
+            self.end_block()?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, key: &[u8], value: &[u8]) {
+        self.records += 1;
+        self.payload_bytes += bytes_u64(key.len() + value.len());
+    }
+
+    fn end_block(&mut self) -> Result<()> {
+        if !self.block.is_empty() {
+            let at = self.offset + bytes_u64(self.ready.len());
+            self.ready.extend_from_slice(self.block.finish(self.seed, at));
+        }
+        if self.ready.len() >= WRITE_BYTES { self.write_ready() } else { Ok(()) }
+    }
+
+    fn write_ready(&mut self) -> Result<()> {
+        self.file.write_at(self.offset, &self.ready)?;
+        self.offset += bytes_u64(self.ready.len());
+        self.ready.clear();
+        // A large value must not hold its size in memory until the file is done.
+        self.ready.shrink_to(WRITE_BYTES + WRITE_BYTES / 2);
+        if self.offset - self.synced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.offset;
+        }
+        Ok(())
+    }
+
+    /// The footer, which proves the file complete, and the sync. Returns the file's size.
+    fn finish(mut self, core: &Core, rotated: &Rotated) -> Result<u64> {
+        self.end_block()?;
+        let footer = Footer {
+            records: self.records,
+            payload_bytes: self.payload_bytes,
+            start_seq: rotated.start_seq,
+            end_seq: core.log.last_seq(),
+            log_ordinal: rotated.ordinal,
+            log_salt: rotated.salt,
+        };
+        let at = self.offset + bytes_u64(self.ready.len());
+        self.ready.extend_from_slice(&footer.encode(self.seed, at));
+        self.write_ready()?;
+        self.file.sync_data()?;
+        Ok(self.offset)
+    }
+}
+
+fn broken_map(why: &dyn std::fmt::Display) -> Error {
+    Error::Poisoned(Cause::other(format!(
+        "a record in memory cannot be read: {why}; this is a defect or bad memory"
+    )))
+}
+
+const _: () = assert!(HEADER_BYTES < WRITE_BYTES);

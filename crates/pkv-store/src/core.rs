@@ -1,0 +1,264 @@
+//! What a store is made of, how its parts start and how they end.
+//!
+//! # Lock order
+//!
+//! Taken from top to bottom, never the other way:
+//!
+//! 1. `Compaction::running`: one compaction at a time
+//! 2. `Folder::creation`: making logs and taking them into use in the order of their ordinals
+//! 3. `Folder::set`: the names in the folder
+//! 4. the map's shards, in ascending order
+//! 5. `Commit::waiting`: who waits for a sync
+//! 6. `Log::tail`: the end of the log
+//!
+//! 4 and 5 are never held together.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+use pkv_fs::{Access, ForkGuard, Fs, SegmentWay};
+use pkv_snapshot_set::FileSnapshotSet;
+
+use crate::compact::Compaction;
+use crate::error::{Error, Holder, Result};
+use crate::folder::{Folder, Identity};
+use crate::health::{Cause, Health};
+use crate::log::{Log, LogSettings};
+use crate::map::Map;
+use crate::options::{LogWay, Options};
+use crate::pool::IoPool;
+use crate::recover::{self, ReadOptions, RecoveryReport};
+
+/// An open store.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) options: Options,
+    pub(crate) folder: Arc<Folder>,
+    pub(crate) map: Map,
+    pub(crate) log: Log,
+    pub(crate) pool: IoPool,
+    pub(crate) compaction: Compaction,
+    pub(crate) report: RecoveryReport,
+    pub(crate) fork: ForkGuard,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    closed: AtomicBool,
+}
+
+impl Core {
+    /// Opens or creates the store in this folder.
+    ///
+    /// 1. The options are checked.
+    /// 2. The folder is locked, then scanned; a publish that a crash interrupted is finished.
+    /// 3. Snapshot and logs are read, judged and repaired (`recover`).
+    /// 4. The threads start.
+    pub(crate) fn open(
+        options: &Options,
+        dir: &Path,
+        key_schema: String,
+        value_schema: String,
+    ) -> Result<Arc<Self>> {
+        // 1.
+        options.check()?;
+        if key_schema.len() + value_schema.len() > pkv_format::SCHEMAS_BYTES_MAX {
+            let reason = format!(
+                "the schema names are longer than {} bytes together",
+                pkv_format::SCHEMAS_BYTES_MAX
+            );
+            return Err(Error::InvalidOption { option: "key and value type", reason });
+        }
+        let fs = Arc::clone(&options.fs);
+        let started = Instant::now();
+        // 2.
+        let mut set = open_set(options, dir)?;
+        leave_word(&set);
+        // 3.
+        let pool = IoPool::new(if options.background { options.io_threads } else { 1 });
+        let read = ReadOptions {
+            fs: &*fs,
+            map_shards: options.map_shards,
+            schema: Some((&key_schema, &value_schema)),
+            pool: &pool,
+            progress: options.progress.as_ref(),
+        };
+        let (contents, start) = recover::open(&mut set, &read, options.recovery)?;
+        let identity = contents.identity.clone().unwrap_or_else(|| Identity {
+            // The empty map already hashes with a seed of its own.
+            hash_seed: contents.map.hash_seed(),
+            ..Identity::new(&*fs, key_schema, value_schema)
+        });
+        let way = segment_way(options, &*fs, dir)?;
+        let folder = Arc::new(Folder::new(Arc::clone(&fs), dir, identity, set));
+        let settings = LogSettings {
+            way,
+            segment_bytes_min: options.segment_bytes_min,
+            segment_bytes_max: options.segment_bytes_max,
+            unsynced_bytes_max: options.unsynced_bytes_max,
+            log_bytes_max: options.log_bytes_max,
+            snapshot_interval: options.snapshot_interval,
+            sync_interval: options.sync_interval,
+            background: options.background,
+        };
+        let mut report = contents.report;
+        report.total_time = started.elapsed();
+        let core = Arc::new(Self {
+            options: options.clone(),
+            log: Log::new(Arc::clone(&folder), settings, start),
+            folder,
+            map: contents.map,
+            pool,
+            compaction: Compaction::default(),
+            report,
+            fork: ForkGuard::new(),
+            threads: Mutex::new(Vec::new()),
+            closed: AtomicBool::new(false),
+        });
+        // 4.
+        if options.background
+            && let Err(error) = core.start_threads(way)
+        {
+            // Without its threads the store would fall asleep at the first full segment.
+            let _ = core.close();
+            return Err(error);
+        }
+        Ok(core)
+    }
+
+    fn start_threads(self: &Arc<Self>, way: SegmentWay) -> Result<()> {
+        let core = Arc::clone(self);
+        self.spawn("pkv-keeper", move || core.log.keeper_thread(&|| core.compact_if_due()))?;
+        let core = Arc::clone(self);
+        self.spawn("pkv-sync", move || core.log.sync_thread())?;
+        if way == SegmentWay::Mapped {
+            let core = Arc::clone(self);
+            self.spawn("pkv-populate", move || core.log.populate_thread())?;
+        }
+        Ok(())
+    }
+
+    /// Starts a thread whose panic poisons the store: what it was about to do is then not done, and
+    /// nobody may rely on it.
+    pub(crate) fn spawn(
+        self: &Arc<Self>,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<()> {
+        let core = Arc::clone(self);
+        let run = move || {
+            if std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).is_err() {
+                core.log.poison(Cause::panic(name));
+            }
+        };
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        let thread =
+            std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
+                Error::LogUnavailable(Cause::other(format!(
+                    "cannot start the thread {name}: {error}"
+                )))
+            })?;
+        threads.push(thread);
+        Ok(())
+    }
+
+    /// Ends the store, once: nothing is written any more, the threads are gone, the log is synced and
+    /// sealed, the folder's lock is free. A forked child only forgets what is not its own.
+    pub(crate) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        if self.fork.forked() {
+            // The threads were not forked along: joining them would wait for ever.
+            std::mem::take(&mut *self.threads.lock()).into_iter().for_each(std::mem::forget);
+            self.folder.release();
+            return Err(Error::Forked);
+        }
+        self.compaction.cancel();
+        self.log.stop_threads();
+        let this_thread = std::thread::current().id();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.thread().id() != this_thread {
+                let _ = thread.join();
+            }
+        }
+        let ended = self.log.end();
+        self.log.finish_callbacks();
+        self.folder.release();
+        ended
+    }
+
+    /// Whether writes are taken, and if not, why.
+    pub(crate) fn health(&self) -> Health {
+        if let Some(cause) = self.log.poisoned() {
+            return Health::Poisoned(cause);
+        }
+        match (self.log.unavailable(), self.log.compaction_failing()) {
+            (Some((_, cause)), _) => Health::DiskFull(cause),
+            (None, Some(cause)) => Health::CompactionFailing(cause),
+            (None, None) => Health::Good,
+        }
+    }
+}
+
+/// Locks and scans the folder.
+fn open_set(options: &Options, dir: &Path) -> Result<FileSnapshotSet> {
+    let settings = pkv_snapshot_set::Options::new()
+        .create(options.create)
+        .lock_wait(options.lock_timeout)
+        .keep_backups(usize::try_from(options.keep_backups).unwrap_or(usize::MAX));
+    match FileSnapshotSet::open_with(Arc::clone(&options.fs), dir, settings) {
+        Ok(set) => Ok(set),
+        Err(pkv_snapshot_set::Error::Locked { path }) => {
+            let holder = read_word(&*options.fs, &path);
+            Err(Error::Locked { path, holder })
+        }
+        Err(pkv_snapshot_set::Error::Fs(error))
+            if error.kind() == std::io::ErrorKind::NotFound && !options.create =>
+        {
+            Err(Error::NotFound { path: dir.to_path_buf() })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Bytes at the front of the lock file in which the holder says who it is.
+const WORD_BYTES: usize = 32;
+
+/// Says in the lock file which process holds it, for the error that another one shows. Information
+/// only: it is not synced, and failing to write it is no reason not to open.
+fn leave_word(set: &FileSnapshotSet) {
+    let mut word = [b' '; WORD_BYTES];
+    let text = format!("pid {}\n", std::process::id());
+    for (place, byte) in word.iter_mut().zip(text.bytes()) {
+        *place = byte;
+    }
+    let _ = set.lock_file().write_at(0, &word);
+}
+
+fn read_word(fs: &dyn Fs, path: &Path) -> Holder {
+    let mut word = [0; WORD_BYTES];
+    let read = fs.open(path, Access::Read).and_then(|file| file.read_at(0, &mut word));
+    let text = read.ok().and_then(|bytes| std::str::from_utf8(word.get(..bytes)?).ok());
+    match text.and_then(|text| text.lines().next()?.strip_prefix("pid ")?.parse().ok()) {
+        Some(id) if id == std::process::id() => Holder::ThisProcess,
+        Some(id) => Holder::Process(id),
+        None => Holder::Unknown,
+    }
+}
+
+fn segment_way(options: &Options, fs: &dyn Fs, dir: &Path) -> Result<SegmentWay> {
+    let can_map = options.log_way != LogWay::Written && fs.can_map(dir)?;
+    match (options.log_way, can_map) {
+        (LogWay::Mapped, false) => Err(Error::InvalidOption {
+            option: "log_way",
+            reason: format!(
+                "a mapped log is not known to be safe in {}: a full disk could be a signal there; use LogWay::Auto",
+                dir.display()
+            ),
+        }),
+        (LogWay::Auto | LogWay::Mapped, true) => Ok(SegmentWay::Mapped),
+        (LogWay::Auto, false) | (LogWay::Written, _) => Ok(SegmentWay::Written),
+    }
+}

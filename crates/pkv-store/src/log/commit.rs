@@ -1,0 +1,406 @@
+//! Group commit: one sync for all frames appended so far, whoever waits for them.
+//!
+//! The first waiter becomes the leader: it notes the end of the log, syncs every file that has
+//! unsynced frames, oldest first, and wakes the others. A failed sync poisons the log for good: the
+//! kernel has marked the pages clean, so a second sync that succeeds would prove nothing.
+
+use std::cmp::Ordering as Order;
+use std::collections::BinaryHeap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use parking_lot::{Condvar, Mutex};
+use pkv_format::Successor;
+use pkv_fs::Access;
+use pkv_snapshot_set::LOCK_FILE_NAME;
+
+use super::{Behind, Log, Retired, State};
+use crate::error::{Error, Result};
+use crate::folder::{Folder, root_seed};
+use crate::health::Cause;
+
+/// Told once whether a write became durable.
+pub(crate) type Callback = Box<dyn FnOnce(Result<u64>) + Send>;
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+pub(super) struct Commit {
+    waiting: Mutex<Waiting>,
+    /// With `waiting`: a sync ended.
+    done: Condvar,
+    /// With `waiting`: the sync thread has something to do.
+    wanted: Condvar,
+    syncs: AtomicU64,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Somebody is syncing right now.
+    leading: bool,
+    callbacks: BinaryHeap<Pending>,
+    next_id: u64,
+    notifier: Option<Notifier>,
+    stop: bool,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting")
+            .field("leading", &self.leading)
+            .field("callbacks", &self.callbacks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The thread that runs callbacks, so that a slow one holds up no commit.
+struct Notifier {
+    jobs: Sender<(Callback, Result<u64>)>,
+    thread: JoinHandle<()>,
+}
+
+/// A callback in the heap: lowest sequence number first, then in the order they came.
+struct Pending {
+    seq: u64,
+    id: u64,
+    callback: Callback,
+}
+
+impl PartialEq for Pending {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Order::Equal
+    }
+}
+impl Eq for Pending {}
+impl PartialOrd for Pending {
+    fn partial_cmp(&self, other: &Self) -> Option<Order> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Pending {
+    fn cmp(&self, other: &Self) -> Order {
+        (other.seq, other.id).cmp(&(self.seq, self.id))
+    }
+}
+
+impl Commit {
+    pub(super) fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn wake_sync_thread(&self) {
+        // The lock makes sure that the thread is either before its check or already waiting.
+        drop(self.waiting.lock());
+        self.wanted.notify_one();
+    }
+
+    pub(super) fn wake_all(&self) {
+        drop(self.waiting.lock());
+        self.done.notify_all();
+        self.wanted.notify_all();
+    }
+}
+
+impl Log {
+    /// Waits until everything up to `seq` is synced; syncs itself if nobody else does.
+    pub(crate) fn wait_durable(&self, seq: u64) -> Result<()> {
+        if self.durable_seq() >= seq {
+            return Ok(());
+        }
+        let mut waiting = self.commit.waiting.lock();
+        loop {
+            if self.durable_seq() >= seq {
+                return Ok(());
+            }
+            if let Some(cause) = self.poisoned() {
+                return Err(Error::Unconfirmed { seq, cause });
+            }
+            if waiting.leading {
+                self.commit.done.wait(&mut waiting);
+                continue;
+            }
+            waiting.leading = true;
+            drop(waiting);
+            let lead = Leader { log: self };
+            let synced = self.sync_pass();
+            drop(lead);
+            waiting = self.commit.waiting.lock();
+            if let Err(cause) = synced
+                && self.durable_seq() < seq
+            {
+                return Err(Error::Unconfirmed { seq, cause });
+            }
+        }
+    }
+
+    /// Makes everything appended so far durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        let seq = self.last_seq();
+        match self.wait_durable(seq) {
+            Err(Error::Unconfirmed { cause, .. }) => Err(Error::Poisoned(cause)),
+            other => other,
+        }
+    }
+
+    /// Syncs even where everything is synced: links and marks count as unsynced nowhere else.
+    pub(crate) fn sync_all(&self) -> Result<()> {
+        self.sync()?;
+        let mut waiting = self.commit.waiting.lock();
+        while waiting.leading {
+            self.commit.done.wait(&mut waiting);
+        }
+        waiting.leading = true;
+        drop(waiting);
+        let lead = Leader { log: self };
+        let synced = self.sync_pass();
+        drop(lead);
+        synced.map(drop).map_err(Error::Poisoned)
+    }
+
+    /// Syncs every file with unsynced frames, oldest first, up to the end noted at the start.
+    ///
+    /// Oldest first, because a watermark speaks for all files: a later frame must never count as durable
+    /// while an earlier one is not.
+    fn sync_pass(&self) -> Result<u64, Cause> {
+        let (behind, current, seq, bytes) = {
+            let tail = self.tail.lock();
+            match &tail.state {
+                State::Open | State::Closing => {}
+                State::Poisoned(cause) => return Err(cause.clone()),
+                State::Closed => return Err(Cause::other("the store is closed".into())),
+            }
+            let current = tail.current.as_ref().map(|active| active.log.file.clone());
+            (tail.behind.clone(), current, tail.last_seq, tail.appended_bytes)
+        };
+        self.commit.syncs.fetch_add(1, Ordering::Relaxed);
+        let synced = behind
+            .iter()
+            .try_for_each(|log| log.make_durable(&self.folder))
+            .and_then(|()| current.map_or(Ok(()), |file| file.sync_data()));
+        if let Err(error) = synced {
+            let cause = Cause::fs(error);
+            self.poison(cause.clone());
+            return Err(cause);
+        }
+
+        let mut tail = self.tail.lock();
+        for _ in &behind {
+            if let Some(Behind::Segment { log, segment, end }) = tail.behind.pop_front() {
+                tail.retired.push(Retired { log, segment: Some(segment), end });
+            }
+        }
+        tail.synced_bytes = bytes;
+        if seq > self.durable_seq() {
+            self.durable_seq.store(seq, Ordering::Release);
+            tail.mark_due = Some(seq);
+        } else {
+            tail.mark_unsynced = false;
+        }
+        let retired = !tail.retired.is_empty();
+        drop(tail);
+        if retired {
+            self.keeper_wanted.notify_one();
+        }
+        self.room.notify_all();
+        Ok(seq)
+    }
+
+    /// Calls back once everything up to `seq` is durable, or when it is known that it will not be.
+    pub(crate) fn on_durable(&self, seq: u64, callback: Callback) {
+        let mut waiting = self.commit.waiting.lock();
+        let id = waiting.next_id;
+        waiting.next_id += 1;
+        waiting.callbacks.push(Pending { seq, id, callback });
+        drop(waiting);
+        if self.durable_seq() >= seq || self.poisoned().is_some() || !self.settings.background {
+            if !self.settings.background {
+                // Nobody else would: a failure poisons, and the callback is told below.
+                let _ = self.wait_durable(seq);
+            }
+            self.resolve();
+        } else {
+            self.commit.wake_sync_thread();
+        }
+    }
+
+    /// Hands every callback whose outcome is known to the notifying thread.
+    fn resolve(&self) {
+        let poisoned = self.poisoned();
+        let durable = self.durable_seq();
+        let mut waiting = self.commit.waiting.lock();
+        loop {
+            let ready = waiting
+                .callbacks
+                .peek()
+                .is_some_and(|next| next.seq <= durable || poisoned.is_some() || waiting.stop);
+            if !ready {
+                return;
+            }
+            let Some(Pending { seq, callback, .. }) = waiting.callbacks.pop() else { return };
+            let outcome = match &poisoned {
+                _ if seq <= durable => Ok(durable),
+                Some(cause) => Err(Error::Unconfirmed { seq, cause: cause.clone() }),
+                None => Err(Error::Closed),
+            };
+            if waiting.notifier.is_none() && self.settings.background {
+                waiting.notifier = Notifier::start();
+            }
+            let left = match &waiting.notifier {
+                Some(notifier) => {
+                    notifier.jobs.send((callback, outcome)).err().map(|unsent| unsent.0)
+                }
+                None => Some((callback, outcome)),
+            };
+            if let Some((callback, outcome)) = left {
+                // No thread to be had: run it here, with no lock held.
+                drop(waiting);
+                run(callback, outcome);
+                waiting = self.commit.waiting.lock();
+            }
+        }
+    }
+
+    /// The sync thread: syncs for callbacks at once, and for everything else every `sync_interval`.
+    pub(crate) fn sync_thread(&self) {
+        loop {
+            let mut waiting = self.commit.waiting.lock();
+            if waiting.stop {
+                return;
+            }
+            let callbacks = !waiting.callbacks.is_empty();
+            if !callbacks {
+                let idle = {
+                    let mut tail = self.tail.lock();
+                    // Nothing to do, ever, until somebody writes: the writer wakes this thread.
+                    let idle = !matches!(tail.state, State::Open)
+                        || (tail.last_seq == self.durable_seq()
+                            && !tail.mark_unsynced
+                            && tail.mark_due.is_none());
+                    tail.sync_asleep = idle;
+                    idle
+                };
+                if idle {
+                    self.commit.wanted.wait(&mut waiting);
+                    continue;
+                }
+                let timeout =
+                    self.commit.wanted.wait_for(&mut waiting, self.settings.sync_interval);
+                if waiting.stop || !timeout.timed_out() {
+                    continue;
+                }
+            }
+            drop(waiting);
+            if self.last_seq() > self.durable_seq() {
+                // A failure poisons; whoever waits is told by `resolve`.
+                let _ = self.sync();
+            } else {
+                self.sync_idle_mark();
+            }
+            self.resolve();
+        }
+    }
+
+    /// Makes the last watermark durable when writing has paused, so that damage to the last group of a
+    /// killed store is known as damage.
+    fn sync_idle_mark(&self) {
+        let file = {
+            let mut tail = self.tail.lock();
+            if tail.check_open().is_err() || self.write_due_mark(&mut tail).is_err() {
+                return;
+            }
+            tail.mark_unsynced = false;
+            tail.mark_due = None;
+            tail.current.as_ref().map(|active| active.log.file.clone())
+        };
+        if let Some(Err(error)) = file.map(|file| file.sync_data()) {
+            self.poison(Cause::fs(error));
+        }
+    }
+
+    /// Ends the sync thread's work and every wait; the callbacks that are left are told.
+    pub(super) fn stop_commits(&self) {
+        self.commit.waiting.lock().stop = true;
+        self.commit.wake_all();
+    }
+
+    /// Tells every callback that is left and ends the thread that runs them.
+    pub(crate) fn finish_callbacks(&self) {
+        self.resolve();
+        let notifier = self.commit.waiting.lock().notifier.take();
+        if let Some(Notifier { jobs, thread }) = notifier {
+            drop(jobs);
+            // A callback may close the store: the thread cannot wait for itself.
+            if thread.thread().id() != std::thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// Gives the lead back, even when a sync panics.
+struct Leader<'a> {
+    log: &'a Log,
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.log.poison(Cause::panic("sync"));
+        }
+        self.log.commit.waiting.lock().leading = false;
+        self.log.commit.done.notify_all();
+        if self.log.settings.background {
+            self.log.resolve_if_any();
+        }
+    }
+}
+
+impl Log {
+    fn resolve_if_any(&self) {
+        let any = !self.commit.waiting.lock().callbacks.is_empty();
+        if any {
+            self.resolve();
+        }
+    }
+}
+
+impl Notifier {
+    fn start() -> Option<Self> {
+        let (jobs, queue) = channel::<(Callback, Result<u64>)>();
+        let thread = std::thread::Builder::new()
+            .name("pkv-notify".into())
+            .spawn(move || {
+                for (callback, outcome) in queue {
+                    run(callback, outcome);
+                }
+            })
+            .ok()?;
+        Some(Self { jobs, thread })
+    }
+}
+
+/// A callback's panic is its own: the next one runs all the same.
+fn run(callback: Callback, outcome: Result<u64>) {
+    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| callback(outcome)));
+}
+
+impl Behind {
+    fn make_durable(&self, folder: &Folder) -> pkv_fs::Result<()> {
+        match self {
+            Behind::Segment { log, .. } => log.file.sync_data(),
+            Behind::Successor { previous, ordinal, salt } => {
+                let file = folder.fs.open(&previous.path, Access::Write)?;
+                let record = Successor { ordinal: *ordinal, salt: *salt }.encode(previous.seed);
+                file.write_at(pkv_format::SUCCESSOR_OFFSET, &record)?;
+                file.sync_data()
+            }
+            Behind::Root { ordinal, salt } => {
+                let file = folder.fs.open(&folder.dir.join(LOCK_FILE_NAME), Access::Write)?;
+                let record = Successor { ordinal: *ordinal, salt: *salt }.encode(root_seed());
+                file.write_at(pkv_format::SUCCESSOR_OFFSET, &record)?;
+                file.sync_data()
+            }
+        }
+    }
+}

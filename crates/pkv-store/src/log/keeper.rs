@@ -1,0 +1,341 @@
+//! Ahead of and behind the writers: segments prepared, pages touched, full segments closed.
+//!
+//! Everything slow that a log needs happens here, on threads of its own, so that a writer meets memory
+//! alone. Without threads (`Options::background(false)`) the same steps are taken by the writer that
+//! needs them, between its attempts and with no lock held.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::MutexGuard;
+use pkv_format::{FRAMES_OFFSET, Seal};
+
+use super::{Log, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable, segment_bytes_for};
+use crate::error::{Error, Result};
+use crate::frame::{SEAL_FRAME_BYTES, seal_frame};
+use crate::health::Cause;
+
+/// The first pause after a segment could not be prepared, and the longest.
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(2);
+
+impl Log {
+    /// The keeper thread. `compact` decides whether a compaction is due; it is asked whenever the log
+    /// went on to a new segment, enough writes were made, or a writer waits for it.
+    pub(crate) fn keeper_thread(&self, compact: &dyn Fn()) {
+        let mut retry = RETRY_MIN;
+        loop {
+            let mut tail = self.tail.lock();
+            if tail.stop {
+                return;
+            }
+            if !tail.retired.is_empty() {
+                let retired = std::mem::take(&mut tail.retired);
+                drop(tail);
+                retired.into_iter().for_each(Retired::close);
+                continue;
+            }
+            let wanted = tail.wanted_segment();
+            if let (Some(bytes), State::Open) = (wanted, &tail.state) {
+                drop(tail);
+                match self.prepare_next(bytes) {
+                    Ok(()) => retry = RETRY_MIN,
+                    Err(_) => {
+                        self.pause(retry);
+                        retry = (retry * 2).min(RETRY_MAX);
+                    }
+                }
+                continue;
+            }
+            if std::mem::take(&mut tail.compaction_asked) {
+                drop(tail);
+                compact();
+                continue;
+            }
+            self.keeper_wanted.wait(&mut tail);
+        }
+    }
+
+    fn pause(&self, time: Duration) {
+        let mut tail = self.tail.lock();
+        if !tail.stop {
+            self.keeper_wanted.wait_for(&mut tail, time);
+        }
+    }
+
+    /// Prepares the next segment, large enough for a frame of this size, and offers it.
+    pub(super) fn prepare_next(&self, bytes: u64) -> Result<()> {
+        let creation = self.folder.creation();
+        let size = {
+            let tail = self.tail.lock();
+            tail.check_open()?;
+            if tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
+                return Ok(());
+            }
+            self.segment_bytes(&tail, bytes)
+        };
+        let made = self.prepare(size);
+        let mut tail = self.tail.lock();
+        let (outcome, unused) = match made {
+            Ok(prepared) => {
+                tail.unavailable = None;
+                tail.wanted_bytes = None;
+                (Ok(()), tail.next.replace(prepared))
+            }
+            Err(error) => {
+                let why = Unavailable::from(error);
+                let error = why.error();
+                tail.unavailable = Some(why);
+                (Err(error), None)
+            }
+        };
+        drop(tail);
+        self.room.notify_all();
+        if let Some(unused) = unused {
+            self.discard(unused);
+        }
+        drop(creation);
+        outcome
+    }
+
+    /// Makes a segment ready: file, header, mapping, first pages. The caller holds the creation lock.
+    pub(crate) fn prepare(&self, segment_bytes: u64) -> Result<Prepared> {
+        let made = self.folder.create_log(segment_bytes).and_then(|log| {
+            let segment = log.file.segment(log.segment_bytes, self.settings.way)?;
+            segment
+                .populate(FRAMES_OFFSET, POPULATE_BYTES.min(log.segment_bytes - FRAMES_OFFSET))?;
+            Ok(Prepared { log, segment })
+        });
+        if let Err(Error::Fs(error)) = &made
+            && matches!(error.op, pkv_fs::Op::Sync | pkv_fs::Op::SyncDir)
+        {
+            // What the folder or the file holds is unknown from here on.
+            self.poison(Cause::other(error.to_string()));
+        }
+        made
+    }
+
+    /// Removes a segment that was prepared and will not be used.
+    pub(crate) fn discard(&self, unused: Prepared) {
+        let Prepared { log, segment } = unused;
+        drop(segment);
+        // Best effort: an unused log that stays behind is dropped by the next opening.
+        let _ = self.folder.remove(log.ordinal);
+    }
+
+    /// An eighth of what the logs hold, rounded to a power of two: segments grow with the store.
+    fn segment_bytes(&self, tail: &Tail, frame_bytes: u64) -> u64 {
+        (tail.log_bytes / 4)
+            .clamp(self.settings.segment_bytes_min, self.settings.segment_bytes_max)
+            .checked_next_power_of_two()
+            .unwrap_or(u64::MAX)
+            .min(self.settings.segment_bytes_max)
+            .max(segment_bytes_for(frame_bytes))
+    }
+
+    /// Compaction's rotation: frames go to `fresh` from here on. Returns the last sequence number before.
+    /// The caller holds the creation lock, so that no log with a lower ordinal can be taken into use later.
+    pub(crate) fn rotate_to(&self, fresh: Prepared) -> Result<Rotated> {
+        let mut tail = self.tail.lock();
+        let checked = tail.check_open();
+        let unused = match checked {
+            Ok(()) => tail.next.replace(fresh),
+            Err(error) => {
+                drop(tail);
+                self.discard(fresh);
+                return Err(error);
+            }
+        };
+        let rotated = self.rotate(&mut tail, 0);
+        let answer = Rotated {
+            start_seq: tail.last_seq,
+            ordinal: tail.current.as_ref().map_or(0, |active| active.log.ordinal),
+            salt: tail.current.as_ref().map_or(0, |active| active.log.salt),
+            log_bytes_before: tail.log_bytes,
+            log_count_before: tail.log_count.saturating_sub(1),
+        };
+        drop(tail);
+        self.room.notify_all();
+        if let Some(unused) = unused {
+            self.discard(unused);
+        }
+        match rotated {
+            Ok(()) => Ok(answer),
+            Err(super::Refused::Failed(error)) => Err(error),
+            Err(super::Refused::Wait(_)) => {
+                Err(Error::LogUnavailable(Cause::other("the fresh log is too small".into())))
+            }
+        }
+    }
+
+    /// Compaction succeeded: the logs before its rotation no longer count.
+    pub(crate) fn snapshot_published(&self, rotated: &Rotated) {
+        let mut tail = self.tail.lock();
+        tail.log_bytes = tail.log_bytes.saturating_sub(rotated.log_bytes_before);
+        tail.log_count = tail.log_count.saturating_sub(rotated.log_count_before);
+        tail.snapshot_seq = rotated.start_seq;
+        tail.compaction_failing = None;
+        if let Some(writes) = self.settings.snapshot_interval {
+            tail.compact_at_seq = rotated.start_seq.saturating_add(writes);
+        }
+        drop(tail);
+        self.room.notify_all();
+    }
+
+    /// Compaction failed: who waits for it is told.
+    pub(crate) fn compaction_failed(&self, cause: Cause) {
+        self.tail.lock().compaction_failing = Some(cause);
+        self.room.notify_all();
+    }
+
+    /// Why compaction fails, if it does.
+    pub(crate) fn compaction_failing(&self) -> Option<Cause> {
+        self.tail.lock().compaction_failing.clone()
+    }
+
+    /// Writes since the last snapshot began.
+    pub(crate) fn writes_since_snapshot(&self) -> u64 {
+        let tail = self.tail.lock();
+        tail.last_seq.saturating_sub(tail.snapshot_seq)
+    }
+
+    /// The thread that touches pages ahead of the writer.
+    pub(crate) fn populate_thread(&self) {
+        let mut tail = self.tail.lock();
+        while !tail.stop {
+            if tail.needs_pages() {
+                touch_pages(&mut tail);
+                self.room.notify_all();
+            } else {
+                tail.populate_asleep = true;
+                self.populate_wanted.wait(&mut tail);
+            }
+        }
+    }
+
+    /// Ends the threads' work.
+    pub(crate) fn stop_threads(&self) {
+        self.tail.lock().stop = true;
+        self.keeper_wanted.notify_all();
+        self.populate_wanted.notify_all();
+        self.room.notify_all();
+        self.stop_commits();
+    }
+
+    /// Ends the log so that it needs no recovery. Nothing is written after a poisoning.
+    ///
+    /// 1. Everything is synced.
+    /// 2. The current segment gets its seal, which is synced.
+    /// 3. It is cut to its length.
+    /// 4. The prepared segment is removed.
+    pub(crate) fn end(&self) -> Result<()> {
+        let closing = {
+            let mut tail = self.tail.lock();
+            let open = tail.check_open();
+            if open.is_ok() {
+                tail.state = State::Closing;
+            }
+            open
+        };
+        // 1.
+        let ended = closing.and_then(|()| self.sync()).and_then(|()| self.seal_current());
+        let (unused, retired) = {
+            let mut tail = self.tail.lock();
+            if matches!(tail.state, State::Closing) {
+                tail.state = State::Closed;
+            }
+            let poisoned = matches!(tail.state, State::Poisoned(_));
+            let retired = std::mem::take(&mut tail.retired);
+            // After a poisoning nothing is removed either: recovery decides with all there is.
+            (tail.next.take().filter(|_| !poisoned), if poisoned { Vec::new() } else { retired })
+        };
+        retired.into_iter().for_each(Retired::close);
+        // 4.
+        if let Some(unused) = unused {
+            self.discard(unused);
+        }
+        ended
+    }
+
+    fn seal_current(&self) -> Result<()> {
+        let mut tail = self.tail.lock();
+        let last_seq = tail.last_seq;
+        let Some(mut active) = tail.current.take() else { return Ok(()) };
+        drop(tail);
+        // 2.
+        let seal = Seal { watermark: self.durable_seq(), next_ordinal: 0, next_salt: 0 };
+        let frame = seal_frame(&seal, active.log.seed, active.end, last_seq);
+        active.segment.write(active.end, &frame)?;
+        active.log.file.sync_data()?;
+        active.end += SEAL_FRAME_BYTES;
+        // 3.
+        Retired { log: active.log, segment: Some(active.segment), end: active.end }.close();
+        Ok(())
+    }
+}
+
+/// What compaction's rotation found.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rotated {
+    /// The last sequence number before the rotation.
+    pub(crate) start_seq: u64,
+    /// The log taken into use.
+    pub(crate) ordinal: u64,
+    pub(crate) salt: u64,
+    log_bytes_before: u64,
+    log_count_before: u32,
+}
+
+impl Retired {
+    /// Cuts a sealed and synced segment to its length. Not synced and not checked: a segment of full
+    /// length with a seal is as good.
+    fn close(self) {
+        drop(self.segment);
+        let _ = self.log.file.set_len(self.end);
+    }
+}
+
+impl Tail {
+    /// The frame size for which a segment should be prepared now, if one should.
+    fn wanted_segment(&self) -> Option<u64> {
+        match (&self.next, self.wanted_bytes) {
+            (Some(next), Some(bytes)) if !next.fits(bytes) => Some(bytes),
+            (None, Some(bytes)) => Some(bytes),
+            // Prepared ahead only once the log is in use: a store that is only read makes no files.
+            (None, None) if self.current.is_some() => Some(0),
+            _ => None,
+        }
+    }
+
+    fn needs_pages(&self) -> bool {
+        self.current.as_ref().is_some_and(|active| {
+            active.populated < active.log.segment_bytes
+                && active.end + POPULATE_BYTES / 2 > active.populated
+                && matches!(self.state, State::Open)
+        })
+    }
+}
+
+/// Touches the next pages, with the lock released meanwhile, and notes it.
+pub(super) fn touch_pages(tail: &mut MutexGuard<'_, Tail>) {
+    let Some(active) = &tail.current else { return };
+    let from = active.populated.max(active.end / 4096 * 4096);
+    let to = (active.end + POPULATE_BYTES).min(active.log.segment_bytes);
+    let (ordinal, segment) = (active.log.ordinal, Arc::clone(&active.segment));
+    // A failure leaves the pages to the writer, which is slower and right.
+    let _ = MutexGuard::unlocked(tail, || segment.populate(from, to.saturating_sub(from)));
+    let Some(active) = tail.current.as_mut().filter(|active| active.log.ordinal == ordinal) else {
+        return;
+    };
+    let all = to == active.log.segment_bytes;
+    active.populated = if all { u64::MAX } else { active.populated.max(to) };
+}
+
+impl From<Error> for Unavailable {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Fs(error) => Self { full: error.is_full(), cause: Cause::fs(error) },
+            other => Self { full: false, cause: Cause::other(other.to_string()) },
+        }
+    }
+}

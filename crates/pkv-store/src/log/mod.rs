@@ -1,0 +1,603 @@
+//! The write-ahead log: one ordered stream of frames over numbered segments.
+//!
+//! *Append* (here) copies a frame behind the last one under one lock: sequence number, header checksum,
+//! copy. Frames are in order and without holes at every instant, so a killed process leaves a prefix.
+//! *Commit* (`commit.rs`) makes everything appended so far durable, once for all who wait.
+//! *Keep* (`keeper.rs`) is what happens ahead of and behind the writers: preparing segments, touching
+//! their pages, cutting and closing those that are full.
+//!
+//! No lock of this module is held across a system call, but for the `write` of a log that is not mapped.
+
+mod commit;
+mod keeper;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use pkv_format::{FRAMES_OFFSET, FileSeed, Link, Mark, Seal};
+use pkv_fs::{Segment, SegmentWay};
+
+use crate::error::{Error, Result};
+use crate::folder::{Folder, LogFile};
+use crate::frame::{
+    Frame, LINK_FRAME_BYTES, MARK_FRAME_BYTES, SEAL_FRAME_BYTES, link_frame, mark_frame, seal_frame,
+};
+use crate::health::Cause;
+
+use commit::Commit;
+pub(crate) use keeper::Rotated;
+
+/// Pages touched ahead of the writer. Larger windows make the first commit flush them all; smaller
+/// ones are outrun: see `docs/design.md`, "Pages touched ahead".
+const POPULATE_BYTES: u64 = 256 * 1024;
+
+/// Every segment keeps this much for the frames that end it.
+const ROOM_KEPT_BYTES: u64 = MARK_FRAME_BYTES + SEAL_FRAME_BYTES;
+
+/// The smallest segment that can take a frame of this size.
+pub(crate) fn segment_bytes_for(frame_bytes: u64) -> u64 {
+    (FRAMES_OFFSET + LINK_FRAME_BYTES + MARK_FRAME_BYTES + frame_bytes + ROOM_KEPT_BYTES)
+        .next_multiple_of(4096)
+}
+
+/// What the log needs to know of the options.
+#[derive(Debug, Clone)]
+pub(crate) struct LogSettings {
+    pub(crate) way: SegmentWay,
+    pub(crate) segment_bytes_min: u64,
+    pub(crate) segment_bytes_max: u64,
+    pub(crate) unsynced_bytes_max: u64,
+    pub(crate) log_bytes_max: Option<u64>,
+    pub(crate) snapshot_interval: Option<u64>,
+    pub(crate) sync_interval: Duration,
+    pub(crate) background: bool,
+}
+
+/// Where the log stands when a store is opened.
+#[derive(Debug, Default)]
+pub(crate) struct LogStart {
+    /// The last sequence number of the log.
+    pub(crate) last_seq: u64,
+    /// The last log, which the next one links to.
+    pub(crate) previous: Option<Previous>,
+    /// Bytes in use in all logs above the latest full snapshot.
+    pub(crate) log_bytes: u64,
+    /// How many such logs there are.
+    pub(crate) log_count: u32,
+    /// The last sequence number that the latest full snapshot covers for sure.
+    pub(crate) snapshot_seq: u64,
+}
+
+/// A log that ended before this store was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Previous {
+    pub(crate) path: PathBuf,
+    pub(crate) ordinal: u64,
+    pub(crate) salt: u64,
+    pub(crate) seed: FileSeed,
+    /// False once a seal or a successor record of it names the next log.
+    pub(crate) names_next: bool,
+}
+
+/// The log. See the module's words.
+#[derive(Debug)]
+pub(crate) struct Log {
+    folder: Arc<Folder>,
+    settings: LogSettings,
+    tail: Mutex<Tail>,
+    /// With `tail`: there is room again, or a reason why not.
+    room: Condvar,
+    /// With `tail`: the keeper has something to do.
+    keeper_wanted: Condvar,
+    /// With `tail`: the writer comes near the end of the touched pages.
+    populate_wanted: Condvar,
+    commit: Commit,
+    /// Everything up to this sequence number is synced. Written with `tail` held.
+    durable_seq: AtomicU64,
+    /// The last appended sequence number. Written with `tail` held.
+    last_seq: AtomicU64,
+}
+
+/// Everything that appending changes.
+#[derive(Debug)]
+struct Tail {
+    state: State,
+    current: Option<Active>,
+    next: Option<Prepared>,
+    previous: Option<Previous>,
+    /// Rotated away and not yet synced, oldest first.
+    behind: VecDeque<Behind>,
+    /// Synced and no longer needed open.
+    retired: Vec<Retired>,
+    last_seq: u64,
+    /// Bytes appended since the store was opened, and how many of them are synced.
+    appended_bytes: u64,
+    synced_bytes: u64,
+    /// Bytes and number of the logs above the latest full snapshot.
+    log_bytes: u64,
+    log_count: u32,
+    /// Appending this sequence number asks for a compaction.
+    compact_at_seq: u64,
+    /// The keeper should ask whether a compaction is due.
+    compaction_asked: bool,
+    snapshot_seq: u64,
+    /// A watermark that moved and has no mark in the log yet.
+    mark_due: Option<u64>,
+    /// A mark was written behind the last sync.
+    mark_unsynced: bool,
+    /// A writer needs a segment for a frame of this size.
+    wanted_bytes: Option<u64>,
+    /// Why the last attempt to prepare a segment failed.
+    unavailable: Option<Unavailable>,
+    /// Why compaction fails; writers that wait for it must not wait for ever.
+    compaction_failing: Option<Cause>,
+    populate_asleep: bool,
+    sync_asleep: bool,
+    stop: bool,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Open,
+    Poisoned(Cause),
+    /// Takes no writes; the last sync and the seal are under way.
+    Closing,
+    Closed,
+}
+
+#[derive(Clone, Debug)]
+struct Unavailable {
+    full: bool,
+    cause: Cause,
+}
+
+/// The segment that frames go to.
+#[derive(Debug)]
+struct Active {
+    log: LogFile,
+    segment: Arc<dyn Segment>,
+    /// Where the next frame goes.
+    end: u64,
+    /// Pages are touched up to here.
+    populated: u64,
+}
+
+/// A segment ready to be taken into use.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    log: LogFile,
+    segment: Arc<dyn Segment>,
+}
+
+#[derive(Clone, Debug)]
+enum Behind {
+    /// A rotated segment, sealed.
+    Segment { log: LogFile, segment: Arc<dyn Segment>, end: u64 },
+    /// A log of an earlier opening, which must name its successor before that one counts as synced.
+    Successor { previous: Previous, ordinal: u64, salt: u64 },
+    /// The lock file, which names the first log of a store: nothing else does.
+    Root { ordinal: u64, salt: u64 },
+}
+
+/// A log file to be cut to its length and closed.
+#[derive(Debug)]
+struct Retired {
+    log: LogFile,
+    segment: Option<Arc<dyn Segment>>,
+    end: u64,
+}
+
+/// Why a frame was not appended.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// The caller lets go of its locks, calls [`Log::wait`] and tries again.
+    Wait(Wait),
+    /// It will not be.
+    Failed(Error),
+}
+
+/// What an append has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// A segment with room for a frame of so many bytes.
+    Room(u64),
+    /// A sync, so that not too much is unsynced.
+    Sync,
+    /// A compaction, so that the logs do not grow for ever.
+    Compaction,
+    /// Touched pages.
+    Populate,
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Log {
+    pub(crate) fn new(folder: Arc<Folder>, settings: LogSettings, start: LogStart) -> Self {
+        let compact_at_seq = settings
+            .snapshot_interval
+            .map_or(u64::MAX, |writes| start.snapshot_seq.saturating_add(writes));
+        let tail = Tail {
+            state: State::Open,
+            current: None,
+            next: None,
+            previous: start.previous,
+            behind: VecDeque::new(),
+            retired: Vec::new(),
+            last_seq: start.last_seq,
+            appended_bytes: 0,
+            synced_bytes: 0,
+            log_bytes: start.log_bytes,
+            log_count: start.log_count,
+            compact_at_seq,
+            compaction_asked: true,
+            snapshot_seq: start.snapshot_seq,
+            mark_due: None,
+            mark_unsynced: false,
+            wanted_bytes: None,
+            unavailable: None,
+            compaction_failing: None,
+            populate_asleep: false,
+            sync_asleep: false,
+            stop: false,
+        };
+        Self {
+            folder,
+            settings,
+            tail: Mutex::new(tail),
+            room: Condvar::new(),
+            keeper_wanted: Condvar::new(),
+            populate_wanted: Condvar::new(),
+            commit: Commit::default(),
+            durable_seq: AtomicU64::new(start.last_seq),
+            last_seq: AtomicU64::new(start.last_seq),
+        }
+    }
+
+    /// Appends a finished frame and returns its sequence number. Once this returns, the frame survives
+    /// the death of the process. Called with the locks of the frame's shards held, so that the order of
+    /// the log is the order of the map.
+    pub(crate) fn append(&self, frame: &mut Frame) -> Result<u64, Refused> {
+        let mut tail = self.tail.lock();
+        self.admit(&mut tail, frame.len())?;
+        self.write_due_mark(&mut tail)?;
+        let seq = tail.last_seq + 1;
+        let Some(active) = &mut tail.current else {
+            return Err(Refused::Wait(Wait::Room(frame.len())));
+        };
+        let end = active.end + frame.len();
+        let bytes = frame.seal_header(active.log.seed, active.end, seq);
+        if let Err(error) = active.segment.write(active.end, bytes) {
+            return Err(self.write_failed(&mut tail, error).into());
+        }
+        active.end = end;
+        let populate = end + POPULATE_BYTES / 2 > active.populated;
+        tail.last_seq = seq;
+        tail.appended_bytes += frame.len();
+        tail.log_bytes += frame.len();
+        self.last_seq.store(seq, Ordering::Release);
+
+        let wake_populate = populate && std::mem::take(&mut tail.populate_asleep);
+        let wake_sync = std::mem::take(&mut tail.sync_asleep);
+        let wake_keeper = seq >= tail.compact_at_seq;
+        if wake_keeper {
+            tail.compact_at_seq = u64::MAX;
+            tail.compaction_asked = true;
+        }
+        drop(tail);
+        if wake_populate {
+            self.populate_wanted.notify_one();
+        }
+        if wake_keeper {
+            self.keeper_wanted.notify_one();
+        }
+        if wake_sync {
+            self.commit.wake_sync_thread();
+        }
+        Ok(seq)
+    }
+
+    /// Whether a frame of this size can be appended right now; takes a new segment into use if need be.
+    fn admit(&self, tail: &mut Tail, bytes: u64) -> Result<(), Refused> {
+        tail.check_open()?;
+        let unsynced = tail.appended_bytes - tail.synced_bytes;
+        if unsynced > 0 && unsynced + bytes > self.settings.unsynced_bytes_max {
+            return Err(Refused::Wait(Wait::Sync));
+        }
+        if self
+            .settings
+            .log_bytes_max
+            .is_some_and(|max| tail.log_bytes + bytes > max && tail.log_count > 0)
+        {
+            return Err(Refused::Wait(Wait::Compaction));
+        }
+        if !tail.current.as_ref().is_some_and(|active| active.fits(bytes)) {
+            self.rotate(tail, bytes)?;
+        }
+        // A frame of many pages touches its own: waiting for a window smaller than itself would never end.
+        let touched = tail.current.as_ref().is_none_or(|active| {
+            active.end + bytes + MARK_FRAME_BYTES <= active.populated || bytes > POPULATE_BYTES / 4
+        });
+        if touched { Ok(()) } else { Err(Refused::Wait(Wait::Populate)) }
+    }
+
+    /// Takes the prepared segment into use.
+    ///
+    /// 1. The full segment gets its seal, which names the next log.
+    /// 2. The next log gets its link, which names the one before.
+    /// 3. Frames go to it.
+    ///
+    /// Nothing is synced here: the next sync goes over both, the older one first.
+    fn rotate(&self, tail: &mut Tail, bytes: u64) -> Result<(), Refused> {
+        if !tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
+            return Err(Refused::Wait(Wait::Room(bytes)));
+        }
+        let Some(next) = tail.next.take() else {
+            return Err(Refused::Wait(Wait::Room(bytes)));
+        };
+        match self.take_into_use(tail, &next) {
+            Ok(active) => {
+                tail.current = Some(active);
+                tail.log_bytes += FRAMES_OFFSET + LINK_FRAME_BYTES;
+                tail.log_count += 1;
+                tail.compaction_asked = true;
+                self.keeper_wanted.notify_one();
+                tail.populate_asleep = false;
+                self.populate_wanted.notify_one();
+                Ok(())
+            }
+            Err(error) => {
+                tail.next = Some(next);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn take_into_use(&self, tail: &mut Tail, next: &Prepared) -> Result<Active> {
+        let watermark = self.durable_seq.load(Ordering::Acquire);
+        // 1.
+        if let Some(full) = &mut tail.current {
+            let seal = Seal { watermark, next_ordinal: next.log.ordinal, next_salt: next.log.salt };
+            let frame = seal_frame(&seal, full.log.seed, full.end, tail.last_seq);
+            if let Err(error) = full.segment.write(full.end, &frame) {
+                return Err(self.write_failed(tail, error));
+            }
+            full.end += SEAL_FRAME_BYTES;
+        }
+        if let Some(full) = tail.current.take() {
+            tail.previous = Some(Previous {
+                path: full.log.path.clone(),
+                ordinal: full.log.ordinal,
+                salt: full.log.salt,
+                seed: full.log.seed,
+                names_next: true,
+            });
+            tail.appended_bytes += SEAL_FRAME_BYTES;
+            tail.log_bytes += SEAL_FRAME_BYTES;
+            tail.behind.push_back(Behind::Segment {
+                log: full.log,
+                segment: full.segment,
+                end: full.end,
+            });
+        }
+        // 2.
+        let link = Link {
+            previous_ordinal: tail.previous.as_ref().map_or(0, |log| log.ordinal),
+            previous_salt: tail.previous.as_ref().map_or(0, |log| log.salt),
+            watermark,
+        };
+        let frame = link_frame(&link, next.log.seed, FRAMES_OFFSET, tail.last_seq);
+        if let Err(error) = next.segment.write(FRAMES_OFFSET, &frame) {
+            return Err(self.write_failed(tail, error));
+        }
+        let (ordinal, salt) = (next.log.ordinal, next.log.salt);
+        match &mut tail.previous {
+            None => tail.behind.push_back(Behind::Root { ordinal, salt }),
+            Some(previous) if !previous.names_next => {
+                previous.names_next = true;
+                let previous = previous.clone();
+                tail.behind.push_back(Behind::Successor { previous, ordinal, salt });
+            }
+            Some(_) => {}
+        }
+        // 3.
+        let populated =
+            if next.segment.is_mapped() { FRAMES_OFFSET + POPULATE_BYTES } else { u64::MAX };
+        Ok(Active {
+            log: next.log.clone(),
+            segment: Arc::clone(&next.segment),
+            end: FRAMES_OFFSET + LINK_FRAME_BYTES,
+            populated,
+        })
+    }
+
+    /// Writes the mark for the last sync, if there is none in the log yet.
+    fn write_due_mark(&self, tail: &mut Tail) -> Result<(), Refused> {
+        let Some(watermark) = tail.mark_due else { return Ok(()) };
+        let last_seq = tail.last_seq;
+        let Some(active) = &mut tail.current else { return Ok(()) };
+        let mark = Mark { watermark, unix_ms: self.folder.fs.unix_time_ms() };
+        let frame = mark_frame(&mark, active.log.seed, active.end, last_seq);
+        if let Err(error) = active.segment.write(active.end, &frame) {
+            return Err(self.write_failed(tail, error).into());
+        }
+        active.end += MARK_FRAME_BYTES;
+        tail.mark_due = None;
+        tail.mark_unsynced = true;
+        tail.log_bytes += MARK_FRAME_BYTES;
+        Ok(())
+    }
+
+    /// A write of the log failed: a full disk heals, everything else poisons.
+    fn write_failed(&self, tail: &mut Tail, error: pkv_fs::Error) -> Error {
+        if error.is_full() {
+            return Error::DiskFull(Cause::fs(error));
+        }
+        let cause = Cause::fs(error);
+        self.poison_tail(tail, cause.clone());
+        Error::Poisoned(cause)
+    }
+
+    /// No write from now on; who waits is told why.
+    pub(crate) fn poison(&self, cause: Cause) {
+        self.poison_tail(&mut self.tail.lock(), cause);
+        self.commit.wake_all();
+    }
+
+    fn poison_tail(&self, tail: &mut Tail, cause: Cause) {
+        if matches!(tail.state, State::Open | State::Closing) {
+            tail.state = State::Poisoned(cause);
+        }
+        self.room.notify_all();
+        self.keeper_wanted.notify_all();
+    }
+
+    /// Waits, with no lock of the caller's held, until a refused append may be tried again.
+    pub(crate) fn wait(&self, wait: Wait) -> Result<()> {
+        match wait {
+            Wait::Room(bytes) if self.settings.background => self.wait_for_room(bytes),
+            Wait::Room(bytes) => self.prepare_next(bytes),
+            Wait::Sync => self.sync(),
+            Wait::Compaction => self.wait_for_compaction(),
+            Wait::Populate => {
+                self.wait_for_pages();
+                Ok(())
+            }
+        }
+    }
+
+    fn wait_for_room(&self, bytes: u64) -> Result<()> {
+        let mut tail = self.tail.lock();
+        tail.wanted_bytes = Some(tail.wanted_bytes.unwrap_or(0).max(bytes));
+        loop {
+            tail.check_open()?;
+            if tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
+                return Ok(());
+            }
+            if let Some(why) = &tail.unavailable {
+                return Err(why.error());
+            }
+            self.keeper_wanted.notify_one();
+            self.room.wait(&mut tail);
+        }
+    }
+
+    fn wait_for_compaction(&self) -> Result<()> {
+        let mut tail = self.tail.lock();
+        let max = self.settings.log_bytes_max.unwrap_or(u64::MAX);
+        tail.compaction_asked = true;
+        while tail.log_bytes >= max.saturating_sub(ROOM_KEPT_BYTES) {
+            tail.check_open()?;
+            let reason = match &tail.compaction_failing {
+                Some(cause) => Some(cause.to_string()),
+                None if self.settings.background => None,
+                None => Some("the store has no threads: call compact()".to_owned()),
+            };
+            if let Some(reason) = reason {
+                return Err(Error::LogFull { bytes: tail.log_bytes, bytes_max: max, reason });
+            }
+            self.keeper_wanted.notify_one();
+            self.room.wait_for(&mut tail, Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn wait_for_pages(&self) {
+        let mut tail = self.tail.lock();
+        if !self.settings.background {
+            keeper::touch_pages(&mut tail);
+            return;
+        }
+        tail.populate_asleep = false;
+        self.populate_wanted.notify_one();
+        // The time limit is for a populating thread that died; the next attempt finds the reason.
+        self.room.wait_for(&mut tail, Duration::from_millis(10));
+    }
+
+    /// Everything up to and with this sequence number is synced.
+    pub(crate) fn durable_seq(&self) -> u64 {
+        self.durable_seq.load(Ordering::Acquire)
+    }
+
+    /// The sequence number of the last write.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.last_seq.load(Ordering::Acquire)
+    }
+
+    /// Why no write is taken, if so.
+    pub(crate) fn poisoned(&self) -> Option<Cause> {
+        match &self.tail.lock().state {
+            State::Poisoned(cause) => Some(cause.clone()),
+            State::Open | State::Closing | State::Closed => None,
+        }
+    }
+
+    /// Why the log cannot grow at the moment, if so.
+    pub(crate) fn unavailable(&self) -> Option<(bool, Cause)> {
+        self.tail.lock().unavailable.as_ref().map(|why| (why.full, why.cause.clone()))
+    }
+
+    /// Whether frames are copied into a mapping.
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.settings.way == SegmentWay::Mapped
+    }
+
+    /// What the logs hold: bytes in use, number of files, bytes not yet synced.
+    pub(crate) fn usage(&self) -> LogUsage {
+        let tail = self.tail.lock();
+        LogUsage {
+            bytes: tail.log_bytes,
+            count: tail.log_count,
+            unsynced_bytes: tail.appended_bytes - tail.synced_bytes,
+            syncs: self.commit.syncs(),
+        }
+    }
+}
+
+/// See [`Log::usage`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogUsage {
+    pub(crate) bytes: u64,
+    pub(crate) count: u32,
+    pub(crate) unsynced_bytes: u64,
+    pub(crate) syncs: u64,
+}
+
+impl Tail {
+    fn check_open(&self) -> Result<()> {
+        match &self.state {
+            State::Open => Ok(()),
+            State::Poisoned(cause) => Err(Error::Poisoned(cause.clone())),
+            State::Closing | State::Closed => Err(Error::Closed),
+        }
+    }
+}
+
+impl Active {
+    fn fits(&self, bytes: u64) -> bool {
+        self.end + MARK_FRAME_BYTES + bytes + ROOM_KEPT_BYTES <= self.log.segment_bytes
+    }
+}
+
+impl Prepared {
+    fn fits(&self, bytes: u64) -> bool {
+        segment_bytes_for(bytes) <= self.log.segment_bytes
+    }
+}
+
+impl Unavailable {
+    fn error(&self) -> Error {
+        if self.full {
+            Error::DiskFull(self.cause.clone())
+        } else {
+            Error::LogUnavailable(self.cause.clone())
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Loading the full snapshot: every shard file checked block by block and copied into the map, in parallel.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use pkv_format::{BlockScanner, BlockStep, FileHeader, FileKind, Footer, HEADER_BYTES, Records};
+use pkv_fs::File;
+use pkv_snapshot_set::SnapshotInfo;
+
+use super::file::{NameSays, check_name, check_store, header_error, read_header};
+use super::window::Window;
+use super::{Phase, Progress, ReadOptions, open_for_reading};
+use crate::error::{Error, Result};
+use crate::frame::bytes_u64;
+use crate::map::{Map, WriteGuard};
+
+/// How much of a shard file is in memory at a time.
+const WINDOW_BYTES: u64 = 1024 * 1024;
+
+/// A shard file whose header stands.
+#[derive(Debug)]
+pub(super) struct ShardFile {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    file_bytes: u64,
+    pub(super) header: FileHeader,
+}
+
+/// What the loaded snapshot says of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Base {
+    pub(super) start_seq: u64,
+    pub(super) end_seq: u64,
+    pub(super) log_ordinal: u64,
+    pub(super) log_salt: u64,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+}
+
+/// Opens all shard files of a full snapshot and checks their headers.
+pub(super) fn open_shards(
+    options: &ReadOptions<'_>,
+    info: &SnapshotInfo,
+) -> Result<Vec<ShardFile>> {
+    let shard_count = u32::try_from(info.shard_paths.len()).unwrap_or(u32::MAX);
+    let mut shards: Vec<ShardFile> = Vec::new();
+    for (shard, path) in (0..).zip(&info.shard_paths) {
+        let file = open_for_reading(options.fs, path)?;
+        let file_bytes = file.len()?;
+        let header = read_header(&*file)?.map_err(|error| header_error(path, &error))?;
+        let name =
+            NameSays { kind: FileKind::Snapshot, ordinal: info.ordinal.0, shard, shard_count };
+        check_name(path, &header, name)?;
+        check_store(
+            path,
+            &header,
+            shards.first().map_or(&header, |first| &first.header),
+            options.schema,
+        )?;
+        shards.push(ShardFile { path: path.clone(), file, file_bytes, header });
+    }
+    Ok(shards)
+}
+
+/// Loads all shard files into the map.
+pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -> Result<Base> {
+    let bytes_total = shards.iter().map(|shard| shard.file_bytes).sum();
+    let bytes_done = AtomicU64::new(0);
+    let tell = |bytes: u64| {
+        let bytes_done = bytes_done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if let Some(observer) = options.progress {
+            observer.tell(Progress { phase: Phase::Load, bytes_done, bytes_total });
+        }
+    };
+    let footers = options.pool.map(shards, |shard| load_shard(map, shard, &tell));
+    let mut base: Option<Base> = None;
+    for (footer, shard) in footers.into_iter().zip(shards) {
+        let footer = footer?;
+        let base = base.get_or_insert_with(|| Base {
+            start_seq: footer.start_seq,
+            end_seq: footer.end_seq,
+            log_ordinal: footer.log_ordinal,
+            log_salt: footer.log_salt,
+            records: 0,
+            bytes: bytes_total,
+        });
+        let same = (base.start_seq, base.log_ordinal, base.log_salt)
+            == (footer.start_seq, footer.log_ordinal, footer.log_salt);
+        if !same {
+            let at = shard.file_bytes.saturating_sub(bytes_u64(pkv_format::FOOTER_BYTES));
+            return Err(Error::damaged(
+                &shard.path,
+                at,
+                "the footer speaks of another snapshot than the first shard's",
+            ));
+        }
+        base.end_seq = base.end_seq.max(footer.end_seq);
+        base.records += footer.records;
+    }
+    base.ok_or(Error::Closed)
+}
+
+/// Loads one shard file: blocks, then the footer, then nothing.
+fn load_shard(map: &Map, shard: &ShardFile, tell: &dyn Fn(u64)) -> Result<Footer> {
+    let ShardFile { path, file, file_bytes, header } = shard;
+    let seed = header.seed();
+    let mut window = Window::new(&**file, path, *file_bytes);
+    let mut offset = bytes_u64(HEADER_BYTES);
+    let mut want = WINDOW_BYTES;
+    let mut filler = Filler { map, shard: None };
+    let (mut records, mut payload_bytes) = (0, 0);
+    loop {
+        window.read(offset, want)?;
+        tell(bytes_u64(window.bytes().len()));
+        want = WINDOW_BYTES;
+        let mut scanner = BlockScanner::new(seed, offset, window.bytes());
+        loop {
+            match scanner.next_block() {
+                BlockStep::Block { offset: at, records: block } => {
+                    let (count, bytes) = filler.fill(block).map_err(|bad| bad.at(path, at))?;
+                    records += count;
+                    payload_bytes += bytes;
+                }
+                BlockStep::Footer { offset: at, footer } => {
+                    if at + bytes_u64(pkv_format::FOOTER_BYTES) != *file_bytes {
+                        return Err(Error::damaged(path, at, "bytes behind the footer"));
+                    }
+                    if (footer.records, footer.payload_bytes) != (records, payload_bytes) {
+                        return Err(Error::damaged(
+                            path,
+                            at,
+                            "the footer counts other records than the file holds",
+                        ));
+                    }
+                    return Ok(footer);
+                }
+                BlockStep::Partial { offset: at, bytes } => {
+                    if window.at_end() {
+                        return Err(Error::damaged(
+                            path,
+                            at,
+                            "the snapshot ends without a footer: it was cut short",
+                        ));
+                    }
+                    offset = at;
+                    want = want.max(bytes_u64(bytes));
+                    break;
+                }
+                BlockStep::Bad { offset: at, why } => {
+                    return Err(Error::damaged(path, at, format!("snapshot block: {why}")));
+                }
+                BlockStep::End { offset: at } => {
+                    return Err(Error::damaged(path, at, "the snapshot ends without a footer"));
+                }
+            }
+        }
+    }
+}
+
+/// Puts records into the map and keeps the shard locked as long as the next record goes there, too:
+/// snapshots are written in the order of hashes.
+struct Filler<'a> {
+    map: &'a Map,
+    shard: Option<(usize, WriteGuard<'a>)>,
+}
+
+enum BadBlock {
+    Bad(String),
+    OutOfMemory,
+}
+
+impl BadBlock {
+    fn at(self, path: &std::path::Path, offset: u64) -> Error {
+        match self {
+            BadBlock::Bad(reason) => Error::damaged(path, offset, reason),
+            BadBlock::OutOfMemory => Error::OutOfMemory,
+        }
+    }
+}
+
+impl Filler<'_> {
+    /// Returns the number of records and the bytes of their keys and values.
+    fn fill(&mut self, records: Records<'_>) -> Result<(u64, u64), BadBlock> {
+        let (mut count, mut payload_bytes) = (0, 0);
+        let mut rest = records.payload();
+        for record in records {
+            let record =
+                record.map_err(|why| BadBlock::Bad(format!("record in a block: {why}")))?;
+            let hash = self.map.hash(record.key);
+            let index = self.map.shard_index(hash);
+            if self.shard.as_ref().is_none_or(|(held, _)| *held != index) {
+                // Let go first: two loaders that each hold a shard and want the other's would wait for ever.
+                self.shard = None;
+                self.shard = Some((index, self.map.write(index)));
+            }
+            let Some((_, shard)) = &mut self.shard else { continue };
+            let (encoded, behind) = rest.split_at_checked(record.bytes_used).unwrap_or_default();
+            rest = behind;
+            match shard.load(hash, encoded) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Err(BadBlock::Bad("a key stands twice in the snapshot".into()));
+                }
+                Err(_) => return Err(BadBlock::OutOfMemory),
+            }
+            count += 1;
+            payload_bytes += bytes_u64(record.key.len() + record.value.len());
+        }
+        Ok((count, payload_bytes))
+    }
+}

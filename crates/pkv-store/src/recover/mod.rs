@@ -1,0 +1,234 @@
+//! Opening: from a folder to a map, and the one place that decides what a bad byte means.
+//!
+//! A log of a killed process or of a machine that lost power ends *torn*: whatever was not synced may be
+//! missing, in any mix. That is normal; it is cut off and reported. Bytes that had been synced and are
+//! wrong are *damage*: an error, and nothing is changed. The two are told apart by the highest
+//! watermark found anywhere (see `FORMAT.md`, "Torn or damaged").
+//!
+//! Opening may be cut off at any point and run again: it changes nothing before it has decided, and
+//! what it changes then leads to the same decision.
+
+mod file;
+mod load;
+mod repair;
+mod replay;
+mod window;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pkv_format::FileHeader;
+use pkv_fs::{Access, Fs};
+use pkv_snapshot_set::{FileSnapshotSet, SnapshotInfo, SnapshotSet, SnapshotType};
+
+use crate::error::{Error, Result};
+use crate::folder::Identity;
+use crate::log::{LogStart, Previous};
+use crate::map::{Map, MapOptions};
+use crate::options::RecoveryMode;
+use crate::pool::IoPool;
+
+/// What opening found and did.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// The ordinal of the full snapshot that was loaded.
+    pub snapshot: Option<u64>,
+    /// Entries in it.
+    pub snapshot_records: u64,
+    /// Logs that were replayed.
+    pub logs: u32,
+    /// Writes replayed from them; a batch is one.
+    pub writes: u64,
+    /// Bytes read from all files.
+    pub bytes_read: u64,
+    /// The torn end that was cut, if there was one.
+    pub torn: Option<TornEnd>,
+    /// Files dropped: logs that had never been used, and logs behind a torn end.
+    pub dropped: Vec<PathBuf>,
+    /// The ordinal of a snapshot whose publishing a crash had interrupted and that was finished.
+    pub rolled_forward: Option<u64>,
+    /// Snapshots that had not been finished and were dropped.
+    pub dropped_pending: Vec<u64>,
+    /// The last write that is there.
+    pub last_seq: u64,
+    /// Everything up to this write was known to be synced before opening began.
+    pub watermark: u64,
+    /// Time spent loading the snapshot.
+    pub load_time: Duration,
+    /// Time spent replaying logs.
+    pub replay_time: Duration,
+    /// Time spent from the lock to the end.
+    pub total_time: Duration,
+}
+
+/// Where a log was torn and what was cut.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TornEnd {
+    /// The log.
+    pub path: PathBuf,
+    /// The offset of the first byte that was not a whole frame.
+    pub offset: u64,
+    /// The sequence number that is missing there, the first one lost.
+    pub seq: u64,
+    /// Bytes dropped from there on, in this and later logs.
+    pub bytes_dropped: u64,
+    /// What was there instead of a frame.
+    pub reason: String,
+}
+
+/// How far opening has come.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Progress {
+    /// What is being read.
+    pub phase: Phase,
+    /// Bytes of it read so far.
+    pub bytes_done: u64,
+    /// Bytes of it in all.
+    pub bytes_total: u64,
+}
+
+/// What opening is reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The full snapshot.
+    Load,
+    /// The logs above it.
+    Replay,
+}
+
+/// The observer given to [`crate::Options::on_progress`].
+#[derive(Clone)]
+pub(crate) struct RecoveryProgress(Arc<dyn Fn(Progress) + Send + Sync>);
+
+impl RecoveryProgress {
+    pub(crate) fn new(observer: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(observer))
+    }
+
+    pub(crate) fn tell(&self, progress: Progress) {
+        (self.0)(progress);
+    }
+}
+
+impl std::fmt::Debug for RecoveryProgress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("RecoveryProgress")
+    }
+}
+
+/// What reading a folder needs to know.
+#[derive(Debug)]
+pub(crate) struct ReadOptions<'a> {
+    pub(crate) fs: &'a dyn Fs,
+    pub(crate) map_shards: usize,
+    /// The schema names that the files must have; `None` takes any, for tools.
+    pub(crate) schema: Option<(&'a str, &'a str)>,
+    pub(crate) pool: &'a IoPool,
+    pub(crate) progress: Option<&'a RecoveryProgress>,
+}
+
+/// A folder's contents, read and judged; nothing on disk was changed.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    pub(crate) map: Map,
+    /// `None`: the folder holds no store yet.
+    pub(crate) identity: Option<Identity>,
+    pub(crate) report: RecoveryReport,
+    logs: replay::Logs,
+    base: Option<load::Base>,
+}
+
+/// Opens what a folder holds: reads, judges, and makes the disk say the same.
+///
+/// 1. Load the latest full snapshot.
+/// 2. Replay the logs above it, as far as they are whole.
+/// 3. Decide: damaged (an error; nothing was changed), torn, or clean.
+/// 4. Rewrite and sync what lies above the highest watermark, cut what is torn, drop what is unused.
+///
+/// The caller has taken the lock, scanned the folder and finished an interrupted publish.
+pub(crate) fn open(
+    set: &mut FileSnapshotSet,
+    options: &ReadOptions<'_>,
+    mode: RecoveryMode,
+) -> Result<(Contents, LogStart)> {
+    let restore: Vec<SnapshotInfo> = set.get_snapshots_to_restore().into_iter().cloned().collect();
+    // 1. to 3.
+    let mut contents = read(&restore, options)?;
+    if let (RecoveryMode::Strict, Some(torn)) = (mode, &contents.report.torn) {
+        return Err(Error::Torn {
+            path: torn.path.clone(),
+            offset: torn.offset,
+            kept: torn.seq.saturating_sub(1),
+            reason: torn.reason.clone(),
+        });
+    }
+    // 4.
+    let previous = repair::repair(set, options.fs, &mut contents)?;
+    let start = LogStart {
+        last_seq: contents.report.last_seq,
+        previous,
+        log_bytes: contents.logs.used_bytes(),
+        log_count: contents.logs.kept_count(),
+        snapshot_seq: contents.base.as_ref().map_or(0, |base| base.start_seq),
+    };
+    Ok((contents, start))
+}
+
+/// Steps 1 to 3 of [`open`]: changes nothing, so it also serves tools that only look.
+pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Result<Contents> {
+    let full = restore.iter().find(|info| info.snapshot_type == SnapshotType::FullCompleted);
+    let logs: Vec<&SnapshotInfo> =
+        restore.iter().filter(|info| info.snapshot_type == SnapshotType::Diff).collect();
+    let mut report =
+        RecoveryReport { snapshot: full.map(|info| info.ordinal.0), ..RecoveryReport::default() };
+
+    let shards = full.map(|info| load::open_shards(options, info)).transpose()?;
+    let logs = replay::open_logs(options, &logs, shards.as_deref())?;
+    let first = shards.iter().flatten().map(|shard| &shard.header).chain(logs.headers()).next();
+    let identity = first.map(identity_of);
+    let map = Map::new(&MapOptions {
+        shards: options.map_shards,
+        hash_seed: identity
+            .as_ref()
+            .map_or_else(|| options.fs.random_u64(), |identity| identity.hash_seed),
+    })
+    .map_err(|_| Error::OutOfMemory)?;
+
+    // 1.
+    let started = Instant::now();
+    let base = shards.map(|shards| load::load(options, &map, &shards)).transpose()?;
+    if let Some(base) = &base {
+        report.snapshot_records = base.records;
+        report.bytes_read += base.bytes;
+        report.load_time = started.elapsed();
+    }
+    // 2.
+    let started = Instant::now();
+    let logs = replay::replay(options, &map, logs, base.as_ref(), &mut report)?;
+    report.replay_time = started.elapsed();
+    // 3.
+    logs.judge(&mut report)?;
+    Ok(Contents { map, identity, report, logs, base })
+}
+
+fn identity_of(header: &FileHeader) -> Identity {
+    Identity {
+        store_id: header.store_id,
+        hash_seed: header.hash_seed,
+        key_schema: header.key_schema.clone(),
+        value_schema: header.value_schema.clone(),
+    }
+}
+
+/// Opens a file of the folder for reading.
+fn open_for_reading(fs: &dyn Fs, path: &Path) -> Result<Arc<dyn pkv_fs::File>> {
+    Ok(fs.open(path, Access::Read)?)
+}
+
+/// What the next log links to.
+pub(crate) type PreviousLog = Previous;

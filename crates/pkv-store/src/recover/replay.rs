@@ -1,0 +1,724 @@
+//! Replaying the logs above the full snapshot, and judging how they end.
+//!
+//! Frames are applied in the order of their sequence numbers up to the first that is missing or bad.
+//! Behind it nothing is applied, but everything is still searched for watermarks: whole frames may well
+//! stand behind a hole, since unsynced pages reach the disk in any order, and one of them may know
+//! that the missing write had been synced.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pkv_format::{
+    FRAMES_OFFSET, FileHeader, FileKind, Frame, FrameKind, HeaderError, Link, Mark, Operation,
+    Scanner, Seal, Step, Successor, find_frame,
+};
+use pkv_fs::File;
+use pkv_snapshot_set::SnapshotInfo;
+
+use super::file::{NameSays, check_name, check_store, header_error, read_header};
+use super::load::{Base, ShardFile};
+use super::window::Window;
+use super::{Phase, Progress, ReadOptions, RecoveryReport, TornEnd, open_for_reading};
+use crate::error::{Error, Result};
+use crate::frame::bytes_u64;
+use crate::map::{Map, NewValue};
+
+/// How much of a log is in memory at a time; a larger frame gets as much as it needs.
+const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A control frame and a little more: windows of the search behind a hole overlap by this much.
+const OVERLAP_BYTES: u64 = 64;
+
+/// All logs above the full snapshot, in order, and what reading them showed.
+#[derive(Debug)]
+pub(super) struct Logs {
+    pub(super) logs: Vec<LogRead>,
+    /// The next sequence number; one more than that of the last write that is there.
+    pub(super) next_seq: u64,
+    /// Everything up to here was synced once.
+    pub(super) watermark: u64,
+    /// Where and why the frames ended too early.
+    stop: Option<Stop>,
+}
+
+/// One log file.
+#[derive(Debug)]
+pub(super) struct LogRead {
+    pub(super) path: PathBuf,
+    pub(super) ordinal: u64,
+    pub(super) file: Arc<dyn File>,
+    pub(super) file_bytes: u64,
+    /// `None`: the file has no header, since its creation was interrupted.
+    pub(super) header: Option<FileHeader>,
+    pub(super) fate: Fate,
+    /// The end of the last whole frame that counts.
+    pub(super) end: u64,
+    /// Where the first write above the watermark of its time begins.
+    pub(super) frames: Vec<Piece>,
+    pub(super) linked: bool,
+    pub(super) seal: Option<Seal>,
+    successor: Option<Successor>,
+    /// Bytes that are dropped with it, or behind its end.
+    dropped_bytes: u64,
+}
+
+/// A run of frames, to find where the unsynced part of a log begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) offset: u64,
+    pub(super) last_seq: u64,
+}
+
+/// What becomes of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It holds writes that count, or another file names it.
+    Kept,
+    /// It was made and never used, or lies behind a torn end.
+    Dropped,
+}
+
+/// The first place where a frame is missing.
+#[derive(Clone, Debug)]
+struct Stop {
+    path: PathBuf,
+    offset: u64,
+    reason: String,
+    /// No crash explains it, whatever the watermarks say.
+    damage: bool,
+}
+
+impl Logs {
+    pub(super) fn used_bytes(&self) -> u64 {
+        self.kept().map(|log| log.end).sum()
+    }
+
+    pub(super) fn kept_count(&self) -> u32 {
+        u32::try_from(self.kept().count()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn kept(&self) -> impl Iterator<Item = &LogRead> {
+        self.logs.iter().filter(|log| log.fate == Fate::Kept)
+    }
+
+    /// Torn or damaged: the rule of `FORMAT.md`.
+    pub(super) fn judge(&self, report: &mut RecoveryReport) -> Result<()> {
+        report.last_seq = self.next_seq - 1;
+        report.watermark = self.watermark;
+        let ended = self.kept().last().map(|log| (log.path.clone(), log.end));
+        if let Some(stop) = &self.stop
+            && (stop.damage || self.next_seq <= self.watermark)
+        {
+            let reason = format!("{}; write {} belongs here", stop.reason, self.next_seq);
+            return Err(Error::damaged(&stop.path, stop.offset, reason));
+        }
+        if self.next_seq <= self.watermark {
+            let (path, offset) = ended.unwrap_or_default();
+            let reason = format!(
+                "the log ends with write {}, but everything up to {} had been synced",
+                self.next_seq - 1,
+                self.watermark
+            );
+            return Err(Error::damaged(&path, offset, reason));
+        }
+        if let Some(stop) = &self.stop {
+            report.torn = Some(TornEnd {
+                path: stop.path.clone(),
+                offset: stop.offset,
+                seq: self.next_seq,
+                bytes_dropped: self.logs.iter().map(|log| log.dropped_bytes).sum(),
+                reason: stop.reason.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The logs before they are replayed.
+#[derive(Debug)]
+pub(super) struct OpenedLogs(Vec<LogRead>);
+
+impl OpenedLogs {
+    pub(super) fn headers(&self) -> impl Iterator<Item = &FileHeader> {
+        self.0.iter().filter_map(|log| log.header.as_ref())
+    }
+}
+
+/// Opens all logs and checks their headers against their names and against the first file's.
+pub(super) fn open_logs(
+    options: &ReadOptions<'_>,
+    infos: &[&SnapshotInfo],
+    shards: Option<&[ShardFile]>,
+) -> Result<OpenedLogs> {
+    let mut first = shards.and_then(|shards| shards.first()).map(|shard| shard.header.clone());
+    let mut logs = Vec::new();
+    for info in infos {
+        let [path] = info.shard_paths.as_slice() else {
+            let path = info.shard_paths.first().cloned().unwrap_or_default();
+            return Err(Error::damaged(
+                &path,
+                0,
+                "a log in several shards, which this version does not write",
+            ));
+        };
+        let file = open_for_reading(options.fs, path)?;
+        let file_bytes = file.len()?;
+        let header = match read_header(&*file)? {
+            Ok(header) => Some(header),
+            Err(newer @ HeaderError::Newer { .. }) => return Err(header_error(path, &newer)),
+            // No frame was written before the header was synced, so that without frames it was the
+            // creation that was interrupted.
+            Err(_) if is_zero(&*file, path, file_bytes, pkv_fs::SECTOR_BYTES)? => None,
+            Err(bad) => return Err(header_error(path, &bad)),
+        };
+        if let Some(header) = &header {
+            let name =
+                NameSays { kind: FileKind::Log, ordinal: info.ordinal.0, shard: 0, shard_count: 1 };
+            check_name(path, header, name)?;
+            check_store(path, header, first.as_ref().unwrap_or(header), options.schema)?;
+            if file_bytes > header.segment_bytes {
+                return Err(Error::damaged(
+                    path,
+                    header.segment_bytes,
+                    "the log is longer than its header says",
+                ));
+            }
+            first.get_or_insert_with(|| header.clone());
+        }
+        logs.push(LogRead {
+            path: path.clone(),
+            ordinal: info.ordinal.0,
+            file,
+            file_bytes,
+            header,
+            fate: Fate::Dropped,
+            end: FRAMES_OFFSET,
+            frames: Vec::new(),
+            linked: false,
+            seal: None,
+            successor: None,
+            dropped_bytes: 0,
+        });
+    }
+    Ok(OpenedLogs(logs))
+}
+
+/// Whether a file holds zeros alone from this offset on.
+fn is_zero(file: &dyn File, path: &Path, file_bytes: u64, from: u64) -> Result<bool> {
+    Ok(last_nonzero(file, path, file_bytes, from)?.is_none())
+}
+
+/// The offset behind the last byte that is not zero, from this offset on.
+fn last_nonzero(file: &dyn File, path: &Path, file_bytes: u64, from: u64) -> Result<Option<u64>> {
+    let mut window = Window::new(file, path, file_bytes);
+    let mut offset = from;
+    let mut last = None;
+    while offset < file_bytes {
+        window.read(offset, WINDOW_BYTES)?;
+        if let Some(index) = window.bytes().iter().rposition(|byte| *byte != 0) {
+            last = Some(offset + bytes_u64(index) + 1);
+        }
+        offset += bytes_u64(window.bytes().len()).max(1);
+    }
+    Ok(last)
+}
+
+/// Who says that a certain log comes next.
+struct Named {
+    ordinal: u64,
+    salt: u64,
+    by: PathBuf,
+}
+
+/// Replays all logs in order.
+pub(super) fn replay(
+    options: &ReadOptions<'_>,
+    map: &Map,
+    opened: OpenedLogs,
+    base: Option<&Base>,
+    report: &mut RecoveryReport,
+) -> Result<Logs> {
+    let bytes_total = opened.0.iter().map(|log| log.file_bytes).sum();
+    let mut replay = Replay {
+        options,
+        map,
+        next_seq: base.map_or(0, |base| base.start_seq) + 1,
+        watermark: base.map_or(0, |base| base.end_seq),
+        stop: None,
+        writes: 0,
+        bytes_done: 0,
+        bytes_total,
+    };
+    let mut logs = opened.0;
+    let mut named = base.map(|base| Named {
+        ordinal: base.log_ordinal,
+        salt: base.log_salt,
+        by: PathBuf::new(),
+    });
+    let mut previous: Option<(u64, u64)> = None;
+    for log in &mut logs {
+        let names_this = named.as_ref().is_some_and(|named| named.ordinal == log.ordinal);
+        let Some(header) = log.header.clone() else {
+            if names_this {
+                return Err(Error::damaged(
+                    &log.path,
+                    0,
+                    "the log is in use, but its header is gone",
+                ));
+            }
+            continue;
+        };
+        if let Some(named) = named.as_ref().filter(|_| names_this)
+            && named.salt != header.salt
+        {
+            return Err(Error::damaged(
+                &log.path,
+                48,
+                "another log than the one before it names (the salts differ)",
+            ));
+        }
+        replay.log(log, &header, previous, named.is_some() && !names_this, names_this)?;
+        if log.fate == Fate::Dropped {
+            continue;
+        }
+        report.logs += 1;
+        previous = Some((log.ordinal, header.salt));
+        if replay.stop.is_none() {
+            named = log.names_next();
+        } else if names_this {
+            named = None;
+        }
+    }
+    if let (Some(named), None) = (&named, &replay.stop) {
+        let path = if named.by.as_os_str().is_empty() {
+            folder_of(options, &logs)
+        } else {
+            named.by.clone()
+        };
+        return Err(Error::damaged(
+            &path,
+            0,
+            format!("log {} should follow and is missing", named.ordinal),
+        ));
+    }
+    report.writes = replay.writes;
+    report.bytes_read += bytes_total;
+    let Replay { next_seq, watermark, stop, .. } = replay;
+    Ok(Logs { logs, next_seq, watermark, stop })
+}
+
+/// A path for an error about a file that is not there.
+fn folder_of(_options: &ReadOptions<'_>, logs: &[LogRead]) -> PathBuf {
+    logs.first().and_then(|log| log.path.parent()).map(Path::to_path_buf).unwrap_or_default()
+}
+
+impl LogRead {
+    /// The log that must come after this one, by its seal or its successor record.
+    fn names_next(&self) -> Option<Named> {
+        let by = self.path.clone();
+        match (&self.seal, &self.successor) {
+            (Some(seal), _) if seal.next_ordinal != 0 => {
+                Some(Named { ordinal: seal.next_ordinal, salt: seal.next_salt, by })
+            }
+            (_, Some(next)) => Some(Named { ordinal: next.ordinal, salt: next.salt, by }),
+            _ => None,
+        }
+    }
+}
+
+/// The state of a replay between logs.
+struct Replay<'a> {
+    options: &'a ReadOptions<'a>,
+    map: &'a Map,
+    next_seq: u64,
+    watermark: u64,
+    stop: Option<Stop>,
+    writes: u64,
+    bytes_done: u64,
+    bytes_total: u64,
+}
+
+/// Why reading a log's frames came to an end.
+enum End {
+    /// At zeros, or exactly at the file's end.
+    Clean,
+    /// At a seal.
+    Sealed,
+    /// At something that is no frame.
+    Bad(String),
+}
+
+impl Replay<'_> {
+    /// Replays one log. `other_named`: a log that comes later is known to follow here, so that this one
+    /// was never used. `named`: another file says that this one is in use.
+    fn log(
+        &mut self,
+        log: &mut LogRead,
+        header: &FileHeader,
+        previous: Option<(u64, u64)>,
+        other_named: bool,
+        named: bool,
+    ) -> Result<()> {
+        let mut successor = [0; pkv_format::SUCCESSOR_BYTES];
+        let got = log.file.read_at(pkv_format::SUCCESSOR_OFFSET, &mut successor)?;
+        log.successor = Successor::decode(header.seed(), successor.get(..got).unwrap_or_default());
+
+        if self.stop.is_some() || other_named {
+            self.search(log, header, FRAMES_OFFSET)?;
+            log.fate = if named { Fate::Kept } else { Fate::Dropped };
+            return Ok(());
+        }
+        let (at, end) = self.frames(log, header, previous)?;
+        log.end = at;
+        log.fate = if log.linked || named { Fate::Kept } else { Fate::Dropped };
+        match end {
+            End::Sealed => {
+                // A crash may come between the seal and the cut: then the file has its full length.
+                if log.file_bytes < header.segment_bytes && log.file_bytes != at {
+                    self.stop_at(log, at, "bytes behind the seal of a log that was cut", true);
+                }
+            }
+            End::Clean if log.file_bytes < header.segment_bytes => {
+                self.stop_at(log, at, "the log was cut short: it ends without a seal", true);
+            }
+            End::Clean => {
+                if let Some(last) = last_nonzero(&*log.file, &log.path, log.file_bytes, at)? {
+                    log.dropped_bytes = last - at;
+                    if log.fate == Fate::Kept {
+                        self.stop_at(log, at, "zeros, and more bytes behind them", false);
+                    }
+                    self.search(log, header, at)?;
+                }
+            }
+            End::Bad(reason) => {
+                self.stop_at(log, at, &reason, false);
+                let last = last_nonzero(&*log.file, &log.path, log.file_bytes, at)?;
+                log.dropped_bytes = last.map_or(0, |last| last - at);
+                self.search(log, header, at)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop_at(&mut self, log: &LogRead, offset: u64, reason: &str, damage: bool) {
+        self.stop.get_or_insert_with(|| Stop {
+            path: log.path.clone(),
+            offset,
+            reason: reason.to_owned(),
+            damage,
+        });
+    }
+
+    /// Applies whole frames in order; returns where they end and why.
+    fn frames(
+        &mut self,
+        log: &mut LogRead,
+        header: &FileHeader,
+        previous: Option<(u64, u64)>,
+    ) -> Result<(u64, End)> {
+        let file = Arc::clone(&log.file);
+        let path = log.path.clone();
+        let mut window = Window::new(&*file, &path, log.file_bytes);
+        let mut offset = FRAMES_OFFSET;
+        let mut want = WINDOW_BYTES;
+        if log.file_bytes <= FRAMES_OFFSET {
+            return Ok((FRAMES_OFFSET, End::Clean));
+        }
+        loop {
+            window.read(offset, want)?;
+            want = WINDOW_BYTES;
+            self.tell(window.bytes().len());
+            let mut frames = Vec::new();
+            let mut scanner = Scanner::new(header.seed(), offset, window.bytes());
+            // `None`: the window is used up and the file goes on.
+            let mut ended = loop {
+                match scanner.next_unchecked_body() {
+                    Step::Frame(frame) => {
+                        let sealed = frame.kind == FrameKind::Seal;
+                        frames.push(frame);
+                        if sealed {
+                            break Some((scanner.offset(), End::Sealed));
+                        }
+                    }
+                    Step::End { offset: at }
+                        if at < log.file_bytes
+                            && at == window.base() + bytes_u64(window.bytes().len()) =>
+                    {
+                        offset = at;
+                        break None;
+                    }
+                    Step::End { offset: at } => break Some((at, End::Clean)),
+                    Step::Partial { offset: at, bytes }
+                        if at.saturating_add(bytes_u64(bytes)) <= log.file_bytes =>
+                    {
+                        offset = at;
+                        want = want.max(bytes_u64(bytes));
+                        break None;
+                    }
+                    Step::Partial { offset: at, .. } => {
+                        break Some((
+                            at,
+                            End::Bad("a frame that runs past the end of the file".into()),
+                        ));
+                    }
+                    Step::Bad { offset: at, why } => {
+                        break Some((at, End::Bad(format!("no valid frame: {why}"))));
+                    }
+                }
+            };
+            if let Some(early) = self.window(log, &frames, previous)? {
+                ended = Some(early);
+            }
+            if let Some(ended) = ended {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Checks and applies the frames of one window. `Some`: they end earlier, and why.
+    fn window(
+        &mut self,
+        log: &mut LogRead,
+        frames: &[Frame<'_>],
+        previous: Option<(u64, u64)>,
+    ) -> Result<Option<(u64, End)>> {
+        // Bodies are checked and taken apart in parallel, a run of frames for each thread.
+        let threads = self.options.pool.threads().max(1);
+        let runs: Vec<&[Frame<'_>]> =
+            frames.chunks(frames.len().div_ceil(threads * 2).max(1)).collect();
+        let map = self.map;
+        let runs: Vec<Run<'_>> = self.options.pool.map(&runs, |run| Run::read(map, run));
+
+        // What counts is decided in order.
+        let mut early = None;
+        let mut counted = Vec::new();
+        for run in &runs {
+            let mut operations = 0;
+            for frame in run.frames {
+                match self.count(log, frame, previous) {
+                    Ok(()) => operations += run.operations_of(frame),
+                    Err(reason) => {
+                        early = Some((frame.offset, End::Bad(reason)));
+                        break;
+                    }
+                }
+            }
+            counted.push(run.operations.get(..operations).unwrap_or_default());
+            if early.is_none()
+                && let Some((offset, reason)) = &run.bad
+            {
+                early = Some((*offset, End::Bad(reason.clone())));
+            }
+            if early.is_some() {
+                break;
+            }
+        }
+
+        // Applied in parallel by shard: each thread goes over all operations and takes its own.
+        let groups: Vec<usize> = (0..threads).collect();
+        let applied = self.options.pool.map(&groups, |group| apply(map, &counted, *group, threads));
+        applied.into_iter().collect::<Result<()>>()?;
+        Ok(early)
+    }
+
+    /// Checks a frame's place in the order and notes what it says.
+    fn count(
+        &mut self,
+        log: &mut LogRead,
+        frame: &Frame<'_>,
+        previous: Option<(u64, u64)>,
+    ) -> Result<(), String> {
+        let last_seq = self.next_seq - 1;
+        let expected = if frame.kind == FrameKind::Data { self.next_seq } else { last_seq };
+        if frame.seq != expected {
+            return Err(format!("a frame of write {} where {expected} belongs", frame.seq));
+        }
+        match frame.kind {
+            FrameKind::Data if log.linked => {
+                self.next_seq += 1;
+                self.writes += 1;
+            }
+            FrameKind::Data => return Err("the log does not begin with a link".into()),
+            FrameKind::Link => {
+                let link = Link::decode(frame.body)
+                    .map_err(|why| format!("a link that cannot be read: {why}"))?;
+                if log.linked {
+                    return Err("a second link".into());
+                }
+                if let Some((ordinal, salt)) = previous
+                    && (link.previous_ordinal, link.previous_salt) != (ordinal, salt)
+                {
+                    return Err(format!(
+                        "it follows log {}, not log {ordinal} before it",
+                        link.previous_ordinal
+                    ));
+                }
+                if previous.is_none()
+                    && link.previous_ordinal != 0
+                    && self.next_seq == 1
+                    && frame.seq == 0
+                {
+                    return Err(format!(
+                        "it follows log {}, which is missing",
+                        link.previous_ordinal
+                    ));
+                }
+                log.linked = true;
+                self.watermark = self.watermark.max(link.watermark);
+            }
+            FrameKind::Mark => {
+                let mark = Mark::decode(frame.body)
+                    .map_err(|why| format!("a sync mark that cannot be read: {why}"))?;
+                self.watermark = self.watermark.max(mark.watermark);
+            }
+            FrameKind::Seal => {
+                let seal = Seal::decode(frame.body)
+                    .map_err(|why| format!("a seal that cannot be read: {why}"))?;
+                self.watermark = self.watermark.max(seal.watermark);
+                log.seal = Some(seal);
+            }
+        }
+        match log.frames.last_mut() {
+            Some(piece) if frame.offset - piece.offset < 64 * 1024 => piece.last_seq = frame.seq,
+            _ => log.frames.push(Piece { offset: frame.offset, last_seq: frame.seq }),
+        }
+        Ok(())
+    }
+
+    /// Looks for watermarks in what is not applied.
+    fn search(&mut self, log: &LogRead, header: &FileHeader, from: u64) -> Result<()> {
+        let mut window = Window::new(&*log.file, &log.path, log.file_bytes);
+        let mut offset = from;
+        while offset < log.file_bytes {
+            window.read(offset, WINDOW_BYTES)?;
+            let bytes = window.bytes();
+            let mut at = offset;
+            while let Some(found) = bytes
+                .get(usize::try_from(at - offset).unwrap_or(usize::MAX)..)
+                .and_then(|rest| find_frame(header.seed(), at, rest))
+            {
+                let rest = bytes
+                    .get(usize::try_from(found - offset).unwrap_or(usize::MAX)..)
+                    .unwrap_or_default();
+                at = found + 8;
+                if let Step::Frame(frame) = Scanner::new(header.seed(), found, rest).next_frame() {
+                    let watermark = frame.watermark().ok().flatten().unwrap_or(0);
+                    self.watermark = self.watermark.max(watermark);
+                    at = frame.end_offset();
+                }
+            }
+            if window.at_end() {
+                break;
+            }
+            offset += bytes_u64(bytes.len()).saturating_sub(OVERLAP_BYTES).max(OVERLAP_BYTES);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, bytes: usize) {
+        self.bytes_done += bytes_u64(bytes);
+        if let Some(observer) = self.options.progress {
+            observer.tell(Progress {
+                phase: Phase::Replay,
+                bytes_done: self.bytes_done.min(self.bytes_total),
+                bytes_total: self.bytes_total,
+            });
+        }
+    }
+}
+
+/// A run of frames whose bodies were checked and taken apart.
+struct Run<'a> {
+    /// Those before the first bad one.
+    frames: &'a [Frame<'a>],
+    operations: Vec<Placed<'a>>,
+    /// How many operations there are up to and with each frame.
+    ends: Vec<usize>,
+    first_offset: u64,
+    bad: Option<(u64, String)>,
+}
+
+/// An operation and the hash of its key.
+struct Placed<'a> {
+    hash: u64,
+    operation: Operation<'a>,
+}
+
+impl<'a> Run<'a> {
+    fn read(map: &Map, frames: &'a [Frame<'a>]) -> Self {
+        let mut run = Self {
+            frames,
+            operations: Vec::with_capacity(frames.len()),
+            ends: Vec::with_capacity(frames.len()),
+            first_offset: 0,
+            bad: None,
+        };
+        run.first_offset = frames.first().map_or(0, |frame| frame.offset);
+        for (index, frame) in frames.iter().enumerate() {
+            let before = run.operations.len();
+            if let Err(reason) = run.take_apart(map, frame) {
+                run.operations.truncate(before);
+                run.bad = Some((frame.offset, reason));
+                run.frames = frames.get(..index).unwrap_or_default();
+                break;
+            }
+            run.ends.push(run.operations.len());
+        }
+        run
+    }
+
+    fn take_apart(&mut self, map: &Map, frame: &Frame<'a>) -> Result<(), String> {
+        frame.check_body().map_err(|why| format!("no valid frame: {why}"))?;
+        if frame.kind != FrameKind::Data {
+            return Ok(());
+        }
+        for operation in frame.operations() {
+            let operation =
+                operation.map_err(|why| format!("an operation that cannot be read: {why}"))?;
+            let hash = match operation {
+                Operation::Set { key, .. } | Operation::Remove { key } => map.hash(key),
+                Operation::Clear => 0,
+            };
+            self.operations.push(Placed { hash, operation });
+        }
+        Ok(())
+    }
+
+    /// How many operations this frame of the run has.
+    fn operations_of(&self, frame: &Frame<'_>) -> usize {
+        let Ok(index) = self.frames.binary_search_by_key(&frame.offset, |frame| frame.offset)
+        else {
+            return 0;
+        };
+        let end = self.ends.get(index).copied().unwrap_or(0);
+        let start =
+            index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        end - start
+    }
+}
+
+/// Applies the operations of one group of shards, in order.
+fn apply(map: &Map, runs: &[&[Placed<'_>]], group: usize, groups: usize) -> Result<()> {
+    let mine = |shard: usize| shard * groups / map.shards() == group;
+    for placed in runs.iter().copied().flatten() {
+        let shard = map.shard_index(placed.hash);
+        match placed.operation {
+            Operation::Set { key, value } if mine(shard) => {
+                let value = NewValue::new(value).map_err(|_| Error::OutOfMemory)?;
+                let mut shard = map.write(shard);
+                shard.reserve(placed.hash, key.len(), &value).map_err(|_| Error::OutOfMemory)?;
+                drop(shard.set(placed.hash, key, value));
+            }
+            Operation::Remove { key } if mine(shard) => {
+                drop(map.write(shard).remove(placed.hash, key))
+            }
+            Operation::Clear => {
+                for shard in (0..map.shards()).filter(|shard| mine(*shard)) {
+                    drop(map.write(shard).take_contents());
+                }
+            }
+            Operation::Set { .. } | Operation::Remove { .. } => {}
+        }
+    }
+    Ok(())
+}

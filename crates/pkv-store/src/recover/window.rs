@@ -1,0 +1,60 @@
+//! Reading a file piece by piece: memory stays bounded, whatever sizes the file claims.
+
+use std::path::Path;
+
+use pkv_fs::File;
+
+use crate::error::{Error, Result};
+use crate::frame::bytes_u64;
+
+/// A piece of a file in memory.
+#[derive(Debug)]
+pub(super) struct Window<'a> {
+    file: &'a dyn File,
+    path: &'a Path,
+    file_bytes: u64,
+    bytes: Vec<u8>,
+    base: u64,
+}
+
+impl<'a> Window<'a> {
+    /// An empty window at the start of a file of this size.
+    pub(super) fn new(file: &'a dyn File, path: &'a Path, file_bytes: u64) -> Self {
+        Self { file, path, file_bytes, bytes: Vec::new(), base: 0 }
+    }
+
+    /// The bytes in memory.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Their offset in the file.
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Whether the window reaches the file's end.
+    pub(super) fn at_end(&self) -> bool {
+        self.base + bytes_u64(self.bytes.len()) >= self.file_bytes
+    }
+
+    /// Reads `bytes` from `offset`, fewer at the file's end. The memory taken is never more than the
+    /// file holds.
+    pub(super) fn read(&mut self, offset: u64, bytes: u64) -> Result<()> {
+        let want = bytes.min(self.file_bytes.saturating_sub(offset));
+        let want = usize::try_from(want).map_err(|_| Error::OutOfMemory)?;
+        self.bytes.clear();
+        self.bytes.try_reserve_exact(want).map_err(|_| Error::OutOfMemory)?;
+        self.bytes.resize(want, 0);
+        self.base = offset;
+        let got = self.file.read_at(offset, &mut self.bytes)?;
+        if got < want {
+            return Err(Error::damaged(
+                self.path,
+                offset + bytes_u64(got),
+                "the file became shorter while it was read",
+            ));
+        }
+        Ok(())
+    }
+}

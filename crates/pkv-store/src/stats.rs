@@ -1,0 +1,69 @@
+//! Figures about an open store.
+
+use std::time::Duration;
+
+use crate::core::Core;
+
+/// The answer of [`crate::Store::stats`]. Sizes in bytes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Entries in the map.
+    pub entries: u64,
+    /// Keys and values.
+    pub payload_bytes: u64,
+    /// Memory of the map's records: live, dead, and room.
+    pub record_bytes: u64,
+    /// Of these, records that were replaced or removed and not yet cleaned away.
+    pub dead_bytes: u64,
+    /// Memory of the map's index.
+    pub index_bytes: u64,
+    /// Memory of values too large for a record.
+    pub large_value_bytes: u64,
+    /// Logs above the latest full snapshot.
+    pub logs: u32,
+    /// What these logs hold.
+    pub log_bytes: u64,
+    /// Of these, not yet synced.
+    pub unsynced_bytes: u64,
+    /// The last write.
+    pub last_seq: u64,
+    /// The last write that survives a power cut.
+    pub durable_seq: u64,
+    /// Syncs of the log since the store was opened; each may have served many writes.
+    pub syncs: u64,
+    /// Full snapshots written since the store was opened.
+    pub snapshots: u64,
+    /// How long the last one took, and its size.
+    pub snapshot_time: Duration,
+    /// The size of the last one.
+    pub snapshot_bytes: u64,
+    /// Whether the log is mapped.
+    pub mapped_log: bool,
+}
+
+impl Stats {
+    pub(crate) fn of(core: &Core) -> Self {
+        let map = core.map.usage();
+        let log = core.log.usage();
+        let (snapshots, snapshot_time, snapshot_bytes) = core.compaction.figures();
+        Self {
+            entries: map.entries,
+            payload_bytes: map.payload_bytes,
+            record_bytes: map.held_bytes,
+            dead_bytes: map.dead_bytes,
+            index_bytes: map.index_bytes,
+            large_value_bytes: map.large_bytes,
+            logs: log.count,
+            log_bytes: log.bytes,
+            unsynced_bytes: log.unsynced_bytes,
+            last_seq: core.log.last_seq(),
+            durable_seq: core.log.durable_seq(),
+            syncs: log.syncs,
+            snapshots,
+            snapshot_time,
+            snapshot_bytes,
+            mapped_log: core.log.is_mapped(),
+        }
+    }
+}

@@ -1,0 +1,523 @@
+//! The typed face of the store.
+
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::path::Path;
+
+use crate::batch::BatchOps;
+use crate::bytes::ByteStore;
+use crate::codec::{Encode, EncodeError, Key, Value};
+use crate::error::{Error, Result};
+use crate::health::Health;
+use crate::iter::ByteIter;
+use crate::options::{Durability, Options};
+use crate::recover::RecoveryReport;
+use crate::stats::Stats;
+use crate::write::{Decision, Prepare};
+
+/// A concurrent hash map that keeps its contents: all data in RAM, every write in a log on disk.
+///
+/// Share it between threads by reference or in an `Arc`; every method takes `&self`. Keys and values are
+/// borrowed as by `HashMap::get`: a `Store<String, u64>` is asked with a `&str`.
+///
+/// What a write survives is said by [`Durability`]. After any crash the store holds a prefix of its
+/// writes, in the order in which they were made, never less than what was acknowledged; a batch is there
+/// whole or not at all; a write that returned an error is not there, but for [`Error::Unconfirmed`].
+///
+/// Closures given to [`Store::update`] and [`Store::get_with`] run under a lock: they get
+/// [`Error::Reentrant`] when they call the same store.
+///
+/// ```
+/// use pkv_store::Store;
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("visits");
+/// let visits: Store<String, u64> = Store::open(&path)?;
+/// visits.insert("alice", &1)?;
+/// assert_eq!(visits.get("alice")?, Some(1));
+/// visits.update("alice", |n| Some(n.unwrap_or(0) + 1))?;
+/// visits.batch().insert("bob", &1).remove("carol").commit()?;
+/// visits.close()?;
+///
+/// let again: Store<String, u64> = Store::open(&path)?;
+/// assert_eq!(again.get("alice")?, Some(2));
+/// assert_eq!(again.len(), 2);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Store<K, V> {
+    bytes: ByteStore,
+    durability: Durability,
+    types: PhantomData<fn(K, V) -> (K, V)>,
+}
+
+impl<K, V> std::fmt::Debug for Store<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("entries", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl<K: Key, V: Value> Store<K, V> {
+    /// Opens or creates the store in this folder with the default [`Options`].
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_with(&Options::new(), path.as_ref())
+    }
+
+    pub(crate) fn open_with(options: &Options, path: &Path) -> Result<Self> {
+        let bytes =
+            ByteStore::open_as(path, options, K::schema().into_owned(), V::schema().into_owned())?;
+        Ok(Self { bytes, durability: options.durability, types: PhantomData })
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Decode`] when the stored bytes are no `V`; [`Error::Encode`] when `key` cannot be encoded;
+    /// [`Error::Reentrant`]. The same holds for the other readers.
+    #[inline]
+    pub fn get<Q>(&self, key: &Q) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        self.get_with(key, V::decode)?.transpose().map_err(Error::Decode)
+    }
+
+    /// Calls `read` with the encoded value, which is neither copied nor decoded. The key's shard is
+    /// locked for reading meanwhile, so keep it short.
+    #[inline]
+    pub fn get_with<Q, R>(&self, key: &Q, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        encoded(key, |key| self.bytes.get_with(key, read))
+    }
+
+    /// Whether the key is there.
+    pub fn contains_key<Q>(&self, key: &Q) -> Result<bool>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        encoded(key, |key| self.bytes.contains_key(key))
+    }
+
+    /// Sets a key; returns whether it was there before. To get the old value, use [`Store::replace`].
+    #[inline]
+    pub fn insert<Q, W>(&self, key: &Q, value: &W) -> Result<bool>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+        V: Borrow<W>,
+        W: Encode + ?Sized,
+    {
+        self.insert_with(key, value, self.durability)
+    }
+
+    /// [`Store::insert`] with a durability of its own.
+    #[inline]
+    pub fn insert_with<Q, W>(&self, key: &Q, value: &W, durability: Durability) -> Result<bool>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+        V: Borrow<W>,
+        W: Encode + ?Sized,
+    {
+        encoded_pair(key, value, |key, value| {
+            Ok(self.bytes.insert(key, value, durability)?.existed)
+        })
+    }
+
+    /// Sets a key and returns its old value.
+    pub fn replace<Q, W>(&self, key: &Q, value: &W) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+        V: Borrow<W>,
+        W: Encode + ?Sized,
+    {
+        let mut old = None;
+        encoded_pair(key, value, |key, value| {
+            self.bytes.write_one(key, Prepare::Set(value), self.durability, |current, _| {
+                old = current.map(V::decode).transpose()?;
+                Ok(Decision::AsPrepared)
+            })
+        })?;
+        Ok(old)
+    }
+
+    /// Removes a key; returns whether it was there. One that was not costs no log entry.
+    pub fn remove<Q>(&self, key: &Q) -> Result<bool>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        self.remove_with(key, self.durability)
+    }
+
+    /// [`Store::remove`] with a durability of its own.
+    pub fn remove_with<Q>(&self, key: &Q, durability: Durability) -> Result<bool>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        encoded(key, |key| Ok(self.bytes.remove(key, durability)?.existed))
+    }
+
+    /// Removes a key and returns its value.
+    pub fn take<Q>(&self, key: &Q) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        let mut old = None;
+        encoded(key, |key| {
+            self.bytes.write_one(key, Prepare::Remove, self.durability, |current, _| {
+                old = current.map(V::decode).transpose()?;
+                Ok(if current.is_some() { Decision::AsPrepared } else { Decision::Keep })
+            })
+        })?;
+        Ok(old)
+    }
+
+    /// Reads, changes and writes one key atomically: the closure gets the current value and returns the
+    /// new one; `None` removes the key. Returns what the closure returned.
+    ///
+    /// The closure runs with the key's shard locked: keep it short. It may run more than once, when the
+    /// log has no room just then; only its last answer counts.
+    pub fn update<Q>(
+        &self,
+        key: &Q,
+        change: impl FnMut(Option<V>) -> Option<V>,
+    ) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        self.update_with(key, self.durability, change)
+    }
+
+    /// [`Store::update`] with a durability of its own.
+    pub fn update_with<Q>(
+        &self,
+        key: &Q,
+        durability: Durability,
+        mut change: impl FnMut(Option<V>) -> Option<V>,
+    ) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        let mut new = None;
+        encoded(key, |key| {
+            self.bytes.write_one(key, Prepare::Nothing, durability, |current, buffer| {
+                let value = current.map(V::decode).transpose()?;
+                new = self.bytes.run_closure(|| change(value));
+                match &new {
+                    Some(value) => {
+                        buffer.clear();
+                        value.encode(buffer)?;
+                        Ok(Decision::Set)
+                    }
+                    None if current.is_none() => Ok(Decision::Keep),
+                    None => Ok(Decision::Remove),
+                }
+            })
+        })?;
+        Ok(new)
+    }
+
+    /// Sets a key to `new` if it has the value `expected`; `None` stands for absent, on either side.
+    /// Returns whether it had. Values are compared by their encoding.
+    pub fn compare_and_set<Q, W>(
+        &self,
+        key: &Q,
+        expected: Option<&W>,
+        new: Option<&W>,
+    ) -> Result<bool>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+        V: Borrow<W>,
+        W: Encode + ?Sized,
+    {
+        let encode = |value: Option<&W>| {
+            value
+                .map(|value| {
+                    let mut bytes = Vec::new();
+                    value.encode(&mut bytes).map(|()| bytes)
+                })
+                .transpose()
+        };
+        let (expected, new) = (encode(expected)?, encode(new)?);
+        encoded(key, |key| {
+            self.bytes.compare_and_set(key, expected.as_deref(), new.as_deref(), self.durability)
+        })
+    }
+
+    /// A batch: changes that are made together or not at all.
+    pub fn batch(&self) -> Batch<'_, K, V> {
+        Batch { store: self, ops: BatchOps::new() }
+    }
+
+    /// All entries, in no order, while others may go on writing, from the loop's body too.
+    ///
+    /// Weakly consistent: an entry that is there from the beginning to the end of the iteration comes
+    /// exactly once, with a value that it had at one moment in between; one that is inserted or removed
+    /// meanwhile comes at most once or not at all. Entries are copied a bucket at a time, at most about half a
+    /// megabyte, under the read lock of one shard; no lock is held while the body runs.
+    pub fn iter(&self) -> Iter<'_, K, V> {
+        Iter { bytes: self.bytes.iter(), types: PhantomData }
+    }
+
+    /// All keys; otherwise as [`Store::iter`].
+    pub fn keys(&self) -> impl Iterator<Item = Result<K>> {
+        let mut bytes = self.bytes.iter();
+        std::iter::from_fn(move || {
+            bytes
+                .next_with(|key, _| K::decode(key))
+                .map(|key| key.and_then(|key| key.map_err(Error::Decode)))
+        })
+    }
+
+    /// All values; otherwise as [`Store::iter`].
+    pub fn values(&self) -> impl Iterator<Item = Result<V>> {
+        let mut bytes = self.bytes.iter();
+        std::iter::from_fn(move || {
+            bytes
+                .next_with(|_, value| V::decode(value))
+                .map(|value| value.and_then(|value| value.map_err(Error::Decode)))
+        })
+    }
+
+    /// Removes every entry for which `keep` says no; returns how many. Each is a write of its own. An
+    /// entry that changed between the question and its removal is asked about again.
+    pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) -> Result<u64> {
+        let mut removed = 0;
+        let mut bytes = self.bytes.iter();
+        while let Some(entry) = bytes.next_with(|key, value| (key.to_vec(), value.to_vec())) {
+            let (raw_key, mut raw_value) = entry?;
+            let key = K::decode(&raw_key)?;
+            while !keep(&key, &V::decode(&raw_value)?) {
+                if self.bytes.compare_and_set(&raw_key, Some(&raw_value), None, self.durability)? {
+                    removed += 1;
+                    break;
+                }
+                match self.bytes.get(&raw_key)? {
+                    Some(changed) => raw_value = changed,
+                    None => break,
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes every entry, as one write.
+    pub fn clear(&self) -> Result<()> {
+        self.bytes.clear(self.durability).map(drop)
+    }
+
+    /// The number of entries. Changes under way in other threads count or do not.
+    pub fn len(&self) -> u64 {
+        self.bytes.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Makes every write so far survive a power cut; returns when it does.
+    pub fn sync(&self) -> Result<()> {
+        self.bytes.sync()
+    }
+
+    /// Writes a full snapshot now and drops the logs that it replaces. See [`ByteStore::compact`].
+    pub fn compact(&self) -> Result<()> {
+        self.bytes.compact().map(drop)
+    }
+
+    /// Figures about the store.
+    pub fn stats(&self) -> Stats {
+        self.bytes.stats()
+    }
+
+    /// Whether the store takes writes, and if not, why.
+    pub fn health(&self) -> Health {
+        self.bytes.health()
+    }
+
+    /// What opening found and did.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        self.bytes.recovery_report()
+    }
+
+    /// The store below its types: sequence numbers, callbacks, bytes.
+    pub fn bytes(&self) -> &ByteStore {
+        &self.bytes
+    }
+
+    /// Syncs everything, ends the log so that the next opening has nothing to repair, and lets go of the
+    /// folder. Dropping the store does the same and has nobody to tell an error to.
+    pub fn close(self) -> Result<()> {
+        self.bytes.close()
+    }
+}
+
+/// All entries of a [`Store`]. See [`Store::iter`].
+pub struct Iter<'a, K, V> {
+    bytes: ByteIter<'a>,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> std::fmt::Debug for Iter<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").finish_non_exhaustive()
+    }
+}
+
+impl<K: Key, V: Value> Iterator for Iter<'_, K, V> {
+    type Item = Result<(K, V)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let decoded = self.bytes.next_with(|key, value| Ok((K::decode(key)?, V::decode(value)?)));
+        decoded.map(|entry| entry.and_then(|entry| entry))
+    }
+}
+
+impl<'a, K: Key, V: Value> IntoIterator for &'a Store<K, V> {
+    type Item = Result<(K, V)>;
+    type IntoIter = Iter<'a, K, V>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// Changes that are made together or not at all, on disk and for every reader. See [`Store::batch`].
+#[must_use = "a batch does nothing until it is committed"]
+pub struct Batch<'a, K, V> {
+    store: &'a Store<K, V>,
+    ops: BatchOps,
+}
+
+impl<K, V> std::fmt::Debug for Batch<'_, K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("changes", &self.ops.len()).finish_non_exhaustive()
+    }
+}
+
+impl<K: Key, V: Value> Batch<'_, K, V> {
+    /// Adds setting a key. A later change of the same key in the batch wins. What cannot be encoded
+    /// makes the commit fail.
+    pub fn insert<Q, W>(mut self, key: &Q, value: &W) -> Self
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+        V: Borrow<W>,
+        W: Encode + ?Sized,
+    {
+        let added = encoded_pair(key, value, |key, value| {
+            self.ops.set(key, value);
+            Ok(())
+        });
+        self.note(added);
+        self
+    }
+
+    /// Adds removing a key.
+    pub fn remove<Q>(mut self, key: &Q) -> Self
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        let added = encoded(key, |key| {
+            self.ops.remove(key);
+            Ok(())
+        });
+        self.note(added);
+        self
+    }
+
+    fn note(&mut self, added: Result<()>) {
+        if let Err(error) = added {
+            self.ops.fail(error);
+        }
+    }
+
+    /// The number of changes in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.ops.len()
+    }
+
+    /// Whether it has no change.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Makes the changes, with the store's durability.
+    pub fn commit(self) -> Result<()> {
+        let durability = self.store.durability;
+        self.commit_with(durability)
+    }
+
+    /// [`Batch::commit`] with a durability of its own.
+    pub fn commit_with(self, durability: Durability) -> Result<()> {
+        self.store.bytes.write_batch(self.ops, durability).map(drop)
+    }
+}
+
+/// A scratch buffer that grew over this is not kept.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Calls `with` with the encoded key, in a buffer that the thread keeps.
+#[inline]
+fn encoded<Q: Encode + ?Sized, R>(key: &Q, with: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let result = key.encode(&mut scratch).map_err(Error::Encode).and_then(|()| with(&scratch));
+    if scratch.capacity() <= KEPT_BYTES_MAX {
+        SCRATCH.set(scratch);
+    }
+    result
+}
+
+/// Calls `with` with the encoded key and value.
+#[inline]
+fn encoded_pair<Q, W, R>(
+    key: &Q,
+    value: &W,
+    with: impl FnOnce(&[u8], &[u8]) -> Result<R>,
+) -> Result<R>
+where
+    Q: Encode + ?Sized,
+    W: Encode + ?Sized,
+{
+    let mut scratch = SCRATCH.take();
+    scratch.clear();
+    let split = key.encode(&mut scratch).and_then(|()| {
+        let split = scratch.len();
+        value.encode(&mut scratch).map(|()| split)
+    });
+    let result = split.map_err(Error::Encode).and_then(|split| {
+        // An `encode` that shrinks the buffer breaks its contract; it must not break the store.
+        match scratch.split_at_checked(split) {
+            Some((key, value)) => with(key, value),
+            None => {
+                Err(EncodeError::rejected("value", "its `encode` took bytes away from the buffer")
+                    .into())
+            }
+        }
+    });
+    if scratch.capacity() <= KEPT_BYTES_MAX {
+        SCRATCH.set(scratch);
+    }
+    result
+}

@@ -1,0 +1,265 @@
+//! A write's way, from top to bottom.
+//!
+//! The order is what the promises rest on: the log before the map, under the same locks, so that what is
+//! visible is logged, the order of the log is the order of the map, and a write that failed was never
+//! visible. No lock is held while anything waits.
+
+use std::sync::Arc;
+
+use pkv_format::{FRAME_BODY_BYTES_MAX, KEY_BYTES_MAX, push_clear, push_remove, push_set};
+
+use crate::batch::BatchOps;
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::frame::{Frame, bytes_u64};
+use crate::log::Refused;
+use crate::map::NewValue;
+use crate::options::Durability;
+use crate::reentry;
+
+/// What a write did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Written {
+    /// Its sequence number; of a write that changed nothing, that of the last write before it.
+    pub seq: u64,
+    /// Whether the key was there before.
+    pub existed: bool,
+}
+
+/// What to do with a key, decided on its current value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// What was prepared before the lock was taken.
+    AsPrepared,
+    /// Set it to what stands in the buffer.
+    Set,
+    /// Remove it.
+    Remove,
+    /// Leave it.
+    Keep,
+}
+
+/// What a write brings along, encoded before any lock is taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Prepare<'a> {
+    Set(&'a [u8]),
+    Remove,
+    /// The new value depends on the current one.
+    Nothing,
+}
+
+impl Core {
+    /// Writes one key.
+    ///
+    /// 1. Limits and state are checked; what does not depend on the current value is encoded and
+    ///    checksummed.
+    /// 2. The shard is locked; conditions and closures see the current value.
+    /// 3. The memory that step 5 needs is reserved, so that nothing can fail after step 4.
+    /// 4. The frame is appended to the log: **the commit point** of `Durability::Process`. If the log has
+    ///    no room just now, the lock is let go, room is waited for, and step 2 comes again.
+    /// 5. The map is changed, the shard unlocked, and what was replaced is freed.
+    /// 6. For `Durability::Power`: wait for the group commit.
+    pub(crate) fn write_one(
+        &self,
+        key: &[u8],
+        prepare: Prepare<'_>,
+        durability: Durability,
+        mut decide: impl FnMut(Option<&[u8]>, &mut Vec<u8>) -> Result<Decision>,
+    ) -> Result<Written> {
+        // 1.
+        self.admit()?;
+        let mut frame = Frame::new();
+        let mut buffer = Vec::new();
+        let mut large = None;
+        match prepare {
+            Prepare::Set(value) => large = encode_set(&mut frame, key, value)?,
+            Prepare::Remove => encode_remove(&mut frame, key)?,
+            Prepare::Nothing => check_key(key)?,
+        }
+        let hash = self.map.hash(key);
+        let index = self.map.shard_index(hash);
+        let (seq, replaced) = loop {
+            // 2.
+            let mut shard = self.map.write(index);
+            let current = shard.get(hash, key);
+            let existed = current.is_some();
+            let value = match decide(current.as_ref().map(|value| value.as_bytes()), &mut buffer)? {
+                Decision::AsPrepared => match prepare {
+                    Prepare::Set(value) => Some(value),
+                    Prepare::Remove | Prepare::Nothing => None,
+                },
+                Decision::Set => {
+                    large = encode_set(&mut frame, key, &buffer)?;
+                    Some(buffer.as_slice())
+                }
+                Decision::Remove => {
+                    encode_remove(&mut frame, key)?;
+                    None
+                }
+                Decision::Keep => return Ok(Written { seq: self.log.last_seq(), existed }),
+            };
+            // 3.
+            let value =
+                value.map(|bytes| large.clone().map_or(NewValue::Inline(bytes), NewValue::Large));
+            if let Some(value) = &value {
+                self.check_memory(key.len() + value.len())?;
+                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;
+            }
+            // 4.
+            let seq = match self.log.append(&mut frame) {
+                Ok(seq) => seq,
+                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Wait(wait)) => {
+                    drop(shard);
+                    self.log.wait(wait)?;
+                    continue;
+                }
+            };
+            // 5.
+            let replaced = match value {
+                Some(value) => shard.set(hash, key, value),
+                None => shard.remove(hash, key),
+            };
+            break (seq, replaced);
+        };
+        let existed = replaced.existed;
+        drop(replaced);
+        // 6.
+        self.acknowledge(seq, durability)?;
+        Ok(Written { seq, existed })
+    }
+
+    /// Writes a batch: one frame, whole or not at all, on disk and for readers. The steps are those of
+    /// [`Core::write_one`]; all shards of the batch are locked, in ascending order, so that two batches
+    /// never wait for each other.
+    pub(crate) fn write_batch(
+        &self,
+        batch: BatchOps,
+        durability: Durability,
+    ) -> Result<Option<u64>> {
+        // 1.
+        self.admit()?;
+        let Some(mut prepared) = batch.prepare(&self.map)? else { return Ok(None) };
+        let (seq, garbage) = loop {
+            // 2.
+            let mut shards = prepared.lock(&self.map);
+            // 3.
+            self.check_memory(prepared.payload_bytes())?;
+            prepared.reserve(&mut shards)?;
+            // 4.
+            let seq = match self.log.append(prepared.frame()) {
+                Ok(seq) => seq,
+                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Wait(wait)) => {
+                    drop(shards);
+                    self.log.wait(wait)?;
+                    continue;
+                }
+            };
+            // 5. All changes are made before the first shard is unlocked: no reader sees half of them.
+            break (seq, prepared.apply(&mut shards));
+        };
+        drop(garbage);
+        // 6.
+        self.acknowledge(seq, durability)?;
+        Ok(Some(seq))
+    }
+
+    /// Removes every entry: one frame, and every shard locked for the moment in which its contents are
+    /// taken away. The steps are those of [`Core::write_one`]; the memory is freed without a lock.
+    pub(crate) fn clear(&self, durability: Durability) -> Result<u64> {
+        // 1.
+        self.admit()?;
+        let mut frame = Frame::new();
+        push_clear(frame.body());
+        frame.finish();
+        let (seq, garbage) = loop {
+            // 2. and 3.
+            let mut shards: Vec<_> =
+                (0..self.map.shards()).map(|index| self.map.write(index)).collect();
+            // 4.
+            let seq = match self.log.append(&mut frame) {
+                Ok(seq) => seq,
+                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Wait(wait)) => {
+                    drop(shards);
+                    self.log.wait(wait)?;
+                    continue;
+                }
+            };
+            // 5.
+            let garbage: Vec<_> = shards.iter_mut().map(|shard| shard.take_contents()).collect();
+            break (seq, garbage);
+        };
+        drop(garbage);
+        // 6.
+        self.acknowledge(seq, durability)?;
+        Ok(seq)
+    }
+
+    /// What every write checks first.
+    fn admit(&self) -> Result<()> {
+        if self.fork.forked() {
+            return Err(Error::Forked);
+        }
+        reentry::check(self)
+    }
+
+    fn check_memory(&self, more_bytes: usize) -> Result<()> {
+        let Some(bytes_max) = self.options.memory_bytes_max else { return Ok(()) };
+        let bytes = self.map.memory_bytes().saturating_add(bytes_u64(more_bytes));
+        if bytes > bytes_max { Err(Error::MemoryCap { bytes, bytes_max }) } else { Ok(()) }
+    }
+
+    fn acknowledge(&self, seq: u64, durability: Durability) -> Result<()> {
+        match durability {
+            Durability::Process => Ok(()),
+            Durability::Power => self.log.wait_durable(seq),
+        }
+    }
+}
+
+/// A key within the limit.
+pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+    check_size("key", key.len(), KEY_BYTES_MAX)
+}
+
+/// Something within its limit.
+pub(crate) fn check_size(what: &'static str, bytes: usize, bytes_max: usize) -> Result<()> {
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    Err(Error::TooLarge { what, bytes: bytes_u64(bytes), bytes_max: bytes_u64(bytes_max) })
+}
+
+/// The largest value: what a frame takes, less room for the longest key and the lengths.
+pub(crate) const VALUE_BYTES_MAX: usize = FRAME_BODY_BYTES_MAX - KEY_BYTES_MAX - 32;
+
+/// Encodes `key = value` as the frame's only operation; returns the shared copy of a large value.
+fn encode_set(frame: &mut Frame, key: &[u8], value: &[u8]) -> Result<Option<Arc<[u8]>>> {
+    check_key(key)?;
+    check_size("value", value.len(), VALUE_BYTES_MAX)?;
+    frame.reset();
+    push_set(frame.body(), key, value);
+    frame.finish();
+    share_if_large(value)
+}
+
+/// Encodes the removal of `key` as the frame's only operation.
+fn encode_remove(frame: &mut Frame, key: &[u8]) -> Result<()> {
+    check_key(key)?;
+    frame.reset();
+    push_remove(frame.body(), key);
+    frame.finish();
+    Ok(())
+}
+
+/// The allocation of its own that a large value lives in; `None` for one that lives in a chunk.
+pub(crate) fn share_if_large(value: &[u8]) -> Result<Option<Arc<[u8]>>> {
+    match NewValue::new(value) {
+        Ok(NewValue::Large(shared)) => Ok(Some(shared)),
+        Ok(NewValue::Inline(_)) => Ok(None),
+        Err(_) => Err(Error::OutOfMemory),
+    }
+}

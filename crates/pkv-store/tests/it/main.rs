@@ -1,0 +1,3 @@
+//! The store's tests on a real disk and on the simulated one, a module for each promise.
+
+mod api;
