@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pkv_fs::{Access, ForkGuard, Fs, Lock, StdFs};
+use pkv_fs::{Access, File, ForkGuard, Fs, Lock, StdFs};
 
 use crate::name::LOCK_FILE_NAME;
 use crate::set::{self, Judgement, Remains};
@@ -84,7 +84,7 @@ pub struct FileSnapshotSet {
     report: Report,
     stopped: Option<String>,
     fork: ForkGuard,
-    _lock: Box<dyn Lock>,
+    lock: Box<dyn Lock>,
 }
 
 impl FileSnapshotSet {
@@ -167,7 +167,7 @@ impl FileSnapshotSet {
             report,
             stopped: None,
             fork: ForkGuard::new(),
-            _lock: lock,
+            lock,
         })
     }
 
@@ -187,6 +187,7 @@ impl FileSnapshotSet {
     }
 
     /// What opening found and did.
+    #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
     }
@@ -260,6 +261,18 @@ impl FileSnapshotSet {
 
         // 4.
         self.sync_dir()
+    }
+
+    /// The lock file, for what the holder wants to leave in it. The set itself neither reads nor writes it.
+    #[must_use]
+    pub fn lock_file(&self) -> &dyn File {
+        self.lock.file()
+    }
+
+    /// Whether an earlier failure left unknown what the disk holds, so that every change is refused.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
     }
 
     /// Lets go of the folder. Dropping the set does the same.

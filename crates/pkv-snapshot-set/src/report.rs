@@ -6,7 +6,6 @@ use crate::{Error, Inconsistency, SnapshotInfo, SnapshotOrdinal, set};
 
 /// What opening a folder found and did. A scan says with it what opening would do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[must_use]
 #[non_exhaustive]
 pub struct Report {
     /// Publishes that a crash had interrupted and that were finished, ascending.
