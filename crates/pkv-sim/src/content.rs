@@ -110,8 +110,18 @@ impl Content {
             at = at.saturating_add(len_u64(piece.len()));
             rest = after;
         }
-        if at > self.bytes() && !bytes.is_empty() {
-            self.resized(op, at);
+        if !bytes.is_empty() {
+            self.grow(op, offset, at);
+        }
+    }
+
+    /// A write makes the file longer page by page, and a power cut may stop it at each.
+    fn grow(&mut self, op: u64, offset: u64, end: u64) {
+        let mut grown_to = self.bytes().max(offset);
+        while self.bytes() < end {
+            let page = grown_to.checked_div(PAGE_BYTES).unwrap_or(0).saturating_add(1);
+            grown_to = page.saturating_mul(PAGE_BYTES).min(end);
+            self.resized(op, grown_to);
         }
     }
 

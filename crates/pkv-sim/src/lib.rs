@@ -1,17 +1,23 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod acks;
 mod choice;
 mod content;
+mod crash;
 mod disk;
 mod fault;
 mod file;
 mod journal;
+mod model;
 mod names;
 mod rng;
 mod state;
 
+pub use acks::{AckLog, Acked};
 pub use choice::{Choice, Crash};
+pub use crash::{Cuts, Explorer, REPLAY_VARIABLE, Report, Violation};
 pub use disk::SimFs;
 pub use fault::{Fault, FaultKind};
 pub use journal::{Journal, Replay};
+pub use model::{Change, Durability, History, WriteEvent, WriteId};

@@ -1,0 +1,296 @@
+//! A reference for stores of keys and values: which contents are allowed after a crash.
+//!
+//! It knows no store. A workload notes each write before it is issued and when its outcome is known; after
+//! a crash the history says whether what is found is a prefix of the writes, long enough and without
+//! ghosts.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use crate::acks::{AckLog, Acked};
+use crate::choice::Crash;
+
+/// One change within a write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change<K, V> {
+    /// The key has this value from now on.
+    Set(K, V),
+    /// The key is gone.
+    Remove(K),
+    /// Every key is gone.
+    Clear,
+}
+
+/// What an acknowledged write survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// The death of its process.
+    Process,
+    /// A power cut, too.
+    Power,
+}
+
+/// The name of a write in an [`AckLog`]; the workload chooses it, each once.
+pub type WriteId = u64;
+
+/// What a workload notes about its writes, with [`AckLog::ack`] or the methods for this type there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WriteEvent<K, V> {
+    /// The write begins. Several changes are a batch: all are there, or none.
+    Issued(WriteId, Vec<Change<K, V>>),
+    /// It succeeded. May come twice: a later sync makes a write durable that was not.
+    Acknowledged {
+        /// Which write.
+        id: WriteId,
+        /// Its place in the order of all writes, where the store tells. Without it the order is the one in
+        /// which the writes were issued, which is right for one thread.
+        seq: Option<u64>,
+        /// What it survives.
+        durability: Durability,
+    },
+    /// It failed, and must never be seen.
+    Refused(WriteId),
+    /// It failed, but may come back after a crash.
+    Unconfirmed {
+        /// Which write.
+        id: WriteId,
+        /// Its place in the order of all writes, where the store tells.
+        seq: Option<u64>,
+    },
+}
+
+impl<K, V> AckLog<WriteEvent<K, V>> {
+    /// Notes a write before it is made.
+    pub fn issue(&self, id: WriteId, changes: impl IntoIterator<Item = Change<K, V>>) {
+        self.ack(WriteEvent::Issued(id, changes.into_iter().collect()));
+    }
+
+    /// Notes that a write succeeded.
+    pub fn acknowledge(&self, id: WriteId, seq: Option<u64>, durability: Durability) {
+        self.ack(WriteEvent::Acknowledged { id, seq, durability });
+    }
+
+    /// Notes that a write failed.
+    pub fn refuse(&self, id: WriteId) {
+        self.ack(WriteEvent::Refused(id));
+    }
+
+    /// Notes that a write failed in a way that leaves its fate open.
+    pub fn leave_unconfirmed(&self, id: WriteId, seq: Option<u64>) {
+        self.ack(WriteEvent::Unconfirmed { id, seq });
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Write<K, V> {
+    id: WriteId,
+    changes: Vec<Change<K, V>>,
+    seq: Option<u64>,
+    issued: bool,
+    refused: bool,
+    survives: Option<Durability>,
+}
+
+/// All writes of a run in their order, and what was known of each when the crash came.
+#[derive(Clone, Debug)]
+pub struct History<K, V> {
+    writes: Vec<Write<K, V>>,
+    refused: Vec<Write<K, V>>,
+    crash: Crash,
+}
+
+impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
+    /// The history at a crash.
+    ///
+    /// The order is that of the sequence numbers, of the whole run: a write in flight at the crash has
+    /// its number from later on. Writes without one follow those with one, in the order they were issued.
+    #[must_use]
+    pub fn new(acked: &Acked<WriteEvent<K, V>>) -> Self {
+        let mut writes: Vec<Write<K, V>> = Vec::new();
+        let mut places: BTreeMap<WriteId, usize> = BTreeMap::new();
+        for (at, event) in acked.whole_run().enumerate() {
+            let before = at < acked.len();
+            let (id, known) = match event {
+                WriteEvent::Issued(id, changes) => {
+                    places.insert(*id, writes.len());
+                    writes.push(Write {
+                        id: *id,
+                        changes: changes.clone(),
+                        seq: None,
+                        issued: before,
+                        refused: false,
+                        survives: None,
+                    });
+                    continue;
+                }
+                WriteEvent::Acknowledged { id, .. }
+                | WriteEvent::Refused(id)
+                | WriteEvent::Unconfirmed { id, .. } => (id, event),
+            };
+            let Some(write) = places.get(id).and_then(|place| writes.get_mut(*place)) else {
+                continue;
+            };
+            match known {
+                WriteEvent::Acknowledged { seq, durability, .. } => {
+                    write.seq = write.seq.or(*seq);
+                    if before {
+                        write.survives = write.survives.max(Some(*durability));
+                    }
+                }
+                WriteEvent::Unconfirmed { seq, .. } => write.seq = write.seq.or(*seq),
+                WriteEvent::Refused(_) => write.refused = true,
+                WriteEvent::Issued(..) => {}
+            }
+        }
+        let (refused, mut writes): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|write| write.refused);
+        writes.sort_by_key(|write| (write.seq.is_none(), write.seq));
+        Self { writes, refused, crash: acked.crash() }
+    }
+
+    /// The number of writes that must have survived: up to the last one whose acknowledgement promised it.
+    #[must_use]
+    pub fn prefix_min(&self) -> usize {
+        let needed =
+            if self.crash.is_power_cut() { Durability::Power } else { Durability::Process };
+        let last = self.writes.iter().rposition(|write| write.survives >= Some(needed));
+        last.map_or(0, |at| at.saturating_add(1))
+    }
+
+    /// The number of writes that may have survived: those issued before the crash.
+    #[must_use]
+    pub fn prefix_max(&self) -> usize {
+        self.writes.iter().position(|write| !write.issued).unwrap_or(self.writes.len())
+    }
+
+    /// Checks what a store holds after the crash. The number of writes it holds, or what is wrong: a lost
+    /// acknowledgement, a torn batch, a hole, a write that was refused or never made.
+    ///
+    /// Costs one pass over the writes.
+    pub fn check(&self, found: &BTreeMap<K, V>) -> Result<usize, String> {
+        let (min, max) = (self.prefix_min(), self.prefix_max());
+        let mut replay = Comparison::new(found);
+        let mut fewest = (replay.different, 0);
+        let mut matching = (replay.different == 0).then_some(0);
+        for (at, write) in self.writes.iter().take(max).enumerate() {
+            let prefix = at.saturating_add(1);
+            replay.apply(&write.changes);
+            if replay.different == 0 {
+                matching = Some(prefix);
+            }
+            if replay.different <= fewest.0 {
+                fewest = (replay.different, prefix);
+            }
+        }
+        match matching {
+            Some(prefix) if prefix >= min => Ok(prefix),
+            Some(prefix) => Err(self.describe_loss(prefix, min)),
+            None => Err(self.describe_mix(found, fewest.1)),
+        }
+    }
+
+    fn describe_loss(&self, prefix: usize, min: usize) -> String {
+        let last = min.checked_sub(1).and_then(|at| self.writes.get(at));
+        format!(
+            "lost: {prefix} writes are there, {min} were acknowledged to survive a {}; the last is {}",
+            if self.crash.is_power_cut() { "power cut" } else { "kill" },
+            last.map_or_else(String::new, name)
+        )
+    }
+
+    /// What differs from the prefix that comes closest.
+    fn describe_mix(&self, found: &BTreeMap<K, V>, prefix: usize) -> String {
+        let mut expected = BTreeMap::new();
+        for write in self.writes.iter().take(prefix) {
+            write.changes.iter().for_each(|change| apply(&mut expected, change));
+        }
+        let mut keys: Vec<&K> = found.keys().chain(expected.keys()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys.retain(|key| found.get(*key) != expected.get(*key));
+        let shown: Vec<String> = keys
+            .iter()
+            .take(3)
+            .map(|key| {
+                let value = found.get(*key);
+                let origin = value.map_or_else(String::new, |value| self.origin(key, value));
+                format!("{key:?} is {value:?}{origin}, not {:?}", expected.get(*key))
+            })
+            .collect();
+        format!(
+            "no prefix of the writes: after the first {prefix} (closest; {} to {} are allowed) {} keys differ: {}",
+            self.prefix_min(),
+            self.prefix_max(),
+            keys.len(),
+            shown.join(", ")
+        )
+    }
+
+    /// Which write set this value.
+    fn origin(&self, key: &K, value: &V) -> String {
+        let sets = |write: &&Write<K, V>| {
+            write
+                .changes
+                .iter()
+                .any(|change| matches!(change, Change::Set(k, v) if k == key && v == value))
+        };
+        if let Some(write) = self.refused.iter().find(sets) {
+            return format!(" (a ghost: {} was refused)", name(write));
+        }
+        match self.writes.iter().find(sets) {
+            Some(write) if write.issued => format!(" (of {})", name(write)),
+            Some(write) => format!(" (of {}, which was not issued yet)", name(write)),
+            None => " (which nobody wrote)".to_string(),
+        }
+    }
+}
+
+fn name<K, V>(write: &Write<K, V>) -> String {
+    match write.seq {
+        Some(seq) => format!("write {} with sequence number {seq}", write.id),
+        None => format!("write {}", write.id),
+    }
+}
+
+fn apply<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, change: &Change<K, V>) {
+    match change {
+        Change::Set(key, value) => drop(map.insert(key.clone(), value.clone())),
+        Change::Remove(key) => drop(map.remove(key)),
+        Change::Clear => map.clear(),
+    }
+}
+
+/// Replays writes and counts the keys that differ from what was found, so that each step costs only the
+/// keys that it changes.
+struct Comparison<'a, K, V> {
+    found: &'a BTreeMap<K, V>,
+    now: BTreeMap<K, V>,
+    different: usize,
+}
+
+impl<'a, K: Ord + Clone, V: PartialEq + Clone> Comparison<'a, K, V> {
+    fn new(found: &'a BTreeMap<K, V>) -> Self {
+        Self { found, now: BTreeMap::new(), different: found.len() }
+    }
+
+    fn apply(&mut self, changes: &[Change<K, V>]) {
+        for change in changes {
+            let key = match change {
+                Change::Set(key, _) | Change::Remove(key) => key,
+                Change::Clear => {
+                    self.now.clear();
+                    self.different = self.found.len();
+                    continue;
+                }
+            };
+            let before = usize::from(self.differs(key));
+            apply(&mut self.now, change);
+            let after = usize::from(self.differs(key));
+            self.different = self.different.saturating_sub(before).saturating_add(after);
+        }
+    }
+
+    fn differs(&self, key: &K) -> bool {
+        self.now.get(key) != self.found.get(key)
+    }
+}
