@@ -69,6 +69,8 @@ impl Options {
 ///
 /// After a failed sync of the folder, and after a rename of a publish that failed, only the disk knows
 /// what is there: every later change fails with [`Error::Stopped`] until the folder is opened again.
+/// Opening syncs the folder once more, and relies on that sync for the names that the failed one was for;
+/// whoever does not trust the disk so far starts the machine again first.
 /// Other errors leave the set usable, and the call can be tried again.
 #[derive(Debug)]
 pub struct FileSnapshotSet {

@@ -17,7 +17,7 @@ use std::fmt;
 
 use crate::{SnapshotOrdinal, SnapshotType};
 
-/// The file that is locked while a folder is in use. It holds nothing and is never removed.
+/// The file that is locked while a folder is in use. It is never removed; what it holds is its user's.
 pub const LOCK_FILE_NAME: &str = "snapshots.lock";
 
 const PREFIX: &str = "snapshot_";

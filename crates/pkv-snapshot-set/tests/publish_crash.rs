@@ -453,3 +453,27 @@ fn what_cannot_be_purged_is_reported_and_goes_with_the_next_purge() {
     let removed = ["snapshot_2_0-of-1_full.bin", "snapshot_1_0-of-2_diff.bin"];
     assert_eq!(report.removed, removed.map(|name| Path::new(DIR).join(name)));
 }
+
+#[test]
+fn what_opening_dropped_does_not_come_back_below_what_is_made_next() {
+    let fs = SimFs::new(6);
+    fs.plant(Path::new("/data/other"), b"the parent folder is there");
+    fs.plant(&Path::new(DIR).join("snapshot_1_1-of-2_diff.bin"), b"");
+    fs.start_journal();
+    let mut log = Log::default();
+    let mut set = open(&fs, Options::new()).expect("open");
+    log.note(&fs, Event::Opened);
+    assert_eq!(set.report().dropped_creation, Some(SnapshotOrdinal(1)));
+    diff(&fs, &mut set, &mut log, 2).expect("a diff");
+    let journal = fs.take_journal().expect("a journal");
+    let mut replay = journal.replay();
+    for op in journal.cuts() {
+        replay.advance_to(op);
+        for crash in CRASHES {
+            for choice in choices(replay.units(crash), 16) {
+                check(&replay.survivors(crash, choice), &log.before(op))
+                    .unwrap_or_else(|why| panic!("{crash} at operation {op}, {choice}: {why}"));
+            }
+        }
+    }
+}
