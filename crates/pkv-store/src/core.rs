@@ -78,6 +78,8 @@ impl Core {
         let pool = IoPool::new(if options.background { options.io_threads } else { 1 });
         let read = ReadOptions {
             fs: &*fs,
+            dir,
+            root: recover::read_root(&*fs, dir),
             map_shards: options.map_shards,
             schema: Some((&key_schema, &value_schema)),
             pool: &pool,

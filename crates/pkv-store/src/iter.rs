@@ -4,13 +4,15 @@ use pkv_format::decode_record;
 
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::map::{BucketCopy, Cursor};
+use crate::map::{BucketCopy, Cursor, Map};
 use crate::reentry;
 
 /// All entries as bytes. See [`crate::Store::iter`].
 #[derive(Debug)]
 pub struct ByteIter<'a> {
-    core: &'a Core,
+    map: &'a Map,
+    /// `None`: nobody writes to this map, so no closure of a write can be under way.
+    core: Option<&'a Core>,
     shard: usize,
     /// Where to go on in the shard; `None`: with the next shard.
     cursor: Option<Cursor>,
@@ -22,8 +24,14 @@ pub struct ByteIter<'a> {
 
 impl<'a> ByteIter<'a> {
     pub(crate) fn new(core: &'a Core) -> Self {
+        Self { core: Some(core), ..Self::over(&core.map) }
+    }
+
+    /// Over a map without a store.
+    pub(crate) fn over(map: &'a Map) -> Self {
         Self {
-            core,
+            map,
+            core: None,
             shard: 0,
             cursor: Some(Cursor::default()),
             copy: BucketCopy::default(),
@@ -41,7 +49,7 @@ impl<'a> ByteIter<'a> {
             let rest = self.copy.bytes.get(self.offset..).unwrap_or_default();
             if !rest.is_empty() {
                 let Ok(record) = decode_record(rest) else {
-                    self.shard = self.core.map.shards();
+                    self.shard = self.map.shards();
                     self.copy.clear();
                     return Some(Err(Error::OutOfMemory));
                 };
@@ -56,7 +64,7 @@ impl<'a> ByteIter<'a> {
                 Ok(true) => {}
                 Ok(false) => return None,
                 Err(error) => {
-                    self.shard = self.core.map.shards();
+                    self.shard = self.map.shards();
                     return Some(Err(error));
                 }
             }
@@ -65,17 +73,17 @@ impl<'a> ByteIter<'a> {
 
     /// Copies the next bucket, under its shard's read lock. False: there is none.
     fn copy_next(&mut self) -> Result<bool> {
-        reentry::check(self.core)?;
+        self.core.map_or(Ok(()), reentry::check)?;
         self.copy.clear();
         (self.offset, self.large) = (0, 0);
         if self.cursor.is_none() {
             self.shard += 1;
             self.cursor = Some(Cursor::default());
         }
-        let Some(cursor) = self.cursor.filter(|_| self.shard < self.core.map.shards()) else {
+        let Some(cursor) = self.cursor.filter(|_| self.shard < self.map.shards()) else {
             return Ok(false);
         };
-        let shard = self.core.map.read(self.shard);
+        let shard = self.map.read(self.shard);
         self.cursor = shard.copy_bucket(cursor, &mut self.copy).map_err(|_| Error::OutOfMemory)?;
         Ok(true)
     }

@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pkv_format::FileHeader;
+use pkv_format::{FileHeader, SUCCESSOR_BYTES, SUCCESSOR_OFFSET, Successor};
 use pkv_fs::{Access, Fs};
-use pkv_snapshot_set::{FileSnapshotSet, SnapshotInfo, SnapshotSet, SnapshotType};
+use pkv_snapshot_set::{FileSnapshotSet, LOCK_FILE_NAME, SnapshotInfo, SnapshotSet, SnapshotType};
 
 use crate::error::{Error, Result};
-use crate::folder::Identity;
+use crate::folder::{Identity, root_seed};
 use crate::log::{LogStart, Previous};
 use crate::map::{Map, MapOptions};
 use crate::options::RecoveryMode;
@@ -125,11 +125,23 @@ impl std::fmt::Debug for RecoveryProgress {
 #[derive(Debug)]
 pub(crate) struct ReadOptions<'a> {
     pub(crate) fs: &'a dyn Fs,
+    pub(crate) dir: &'a Path,
     pub(crate) map_shards: usize,
     /// The schema names that the files must have; `None` takes any, for tools.
     pub(crate) schema: Option<(&'a str, &'a str)>,
     pub(crate) pool: &'a IoPool,
     pub(crate) progress: Option<&'a RecoveryProgress>,
+    /// The first log of the store, by the word of the lock file.
+    pub(crate) root: Option<Successor>,
+}
+
+/// The lock file's record of the first log. One that cannot be read counts as none: it only guards
+/// against the loss of that log.
+pub(crate) fn read_root(fs: &dyn Fs, dir: &Path) -> Option<Successor> {
+    let file = fs.open(&dir.join(LOCK_FILE_NAME), Access::Read).ok()?;
+    let mut record = [0; SUCCESSOR_BYTES];
+    let got = file.read_at(SUCCESSOR_OFFSET, &mut record).ok()?;
+    Successor::decode(root_seed(), record.get(..got)?)
 }
 
 /// A folder's contents, read and judged; nothing on disk was changed.

@@ -1,0 +1,127 @@
+//! Looking at a folder without opening it: nothing is locked, nothing is changed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pkv_fs::Fs;
+use pkv_snapshot_set::FileSnapshotSet;
+
+use crate::error::{Error, Result};
+use crate::iter::ByteIter;
+use crate::pool::IoPool;
+use crate::recover::{self, Contents, ReadOptions, RecoveryReport};
+
+/// What opening a folder would bring, for tools: the entries, and the report of what opening would find.
+///
+/// Reads without the lock: of a store that somebody is writing to it shows some recent state, or an
+/// error when a file vanished or changed while it was read; then read again.
+///
+/// ```
+/// use pkv_store::{Inspection, Store};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store");
+/// let store: Store<String, u64> = Store::open(&path)?;
+/// store.insert("alice", &1)?;
+/// let look = Inspection::of(&path)?;
+/// assert_eq!(look.schema(), Some(("string", "u64")));
+/// assert_eq!(look.entries(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Inspection {
+    dir: PathBuf,
+    contents: Contents,
+}
+
+impl Inspection {
+    /// Reads a folder on the real file system.
+    pub fn of(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::on(&(Arc::new(pkv_fs::StdFs) as Arc<dyn Fs>), dir)
+    }
+
+    /// Reads a folder on any file system.
+    ///
+    /// # Errors
+    ///
+    /// Those of opening: what is damaged is named by file and offset.
+    pub fn on(fs: &Arc<dyn Fs>, dir: impl AsRef<Path>) -> Result<Self> {
+        let dir = dir.as_ref().to_path_buf();
+        let scan = match FileSnapshotSet::scan(&**fs, &dir) {
+            Ok(scan) => scan,
+            Err(pkv_snapshot_set::Error::Fs(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NotFound { path: dir });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(problem) = scan.problems.first() {
+            return Err(pkv_snapshot_set::Error::from(problem.clone()).into());
+        }
+        let restore: Vec<_> = scan.get_snapshots_to_restore().into_iter().cloned().collect();
+        let pool = IoPool::new(0);
+        let root = recover::read_root(&**fs, &dir);
+        let options =
+            ReadOptions { fs: &**fs, dir: &dir, map_shards: 256, schema: None, pool: &pool, progress: None, root };
+        let contents = recover::read(&restore, &options)?;
+        Ok(Self { dir, contents })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The schema names of keys and values; `None` when the folder holds no store yet.
+    #[must_use]
+    pub fn schema(&self) -> Option<(&str, &str)> {
+        self.contents.identity.as_ref().map(|identity| (identity.key_schema.as_str(), identity.value_schema.as_str()))
+    }
+
+    /// The store's random id.
+    #[must_use]
+    pub fn store_id(&self) -> Option<[u8; 16]> {
+        self.contents.identity.as_ref().map(|identity| identity.store_id)
+    }
+
+    /// What opening would report. Nothing in it was done.
+    #[must_use]
+    pub fn report(&self) -> &RecoveryReport {
+        &self.contents.report
+    }
+
+    /// The number of entries.
+    #[must_use]
+    pub fn entries(&self) -> u64 {
+        self.contents.map.len()
+    }
+
+    /// Bytes of all keys and values.
+    #[must_use]
+    pub fn payload_bytes(&self) -> u64 {
+        self.contents.map.usage().payload_bytes
+    }
+
+    /// The value of a key, both as bytes.
+    #[must_use]
+    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let map = &self.contents.map;
+        let hash = map.hash(key);
+        let shard = map.read(map.shard_index(hash));
+        shard.get(hash, key).map(|value| value.as_bytes().to_vec())
+    }
+
+    /// All entries, in no order.
+    #[must_use]
+    pub fn iter(&self) -> ByteIter<'_> {
+        ByteIter::over(&self.contents.map)
+    }
+}
+
+impl<'a> IntoIterator for &'a Inspection {
+    type Item = Result<(Vec<u8>, Vec<u8>)>;
+    type IntoIter = ByteIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
