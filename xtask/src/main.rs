@@ -1,2 +1,179 @@
-//! Runs the tasks of this workspace.
-fn main() {}
+//! The tasks of this workspace: `cargo xtask` lists them.
+//!
+//! Its own argument parsing and no dependency by default, so that the first task starts in seconds.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
+
+mod arguments;
+mod bench;
+mod cargo;
+mod checks;
+mod ci;
+mod crash;
+#[cfg(feature = "demo")]
+mod demo;
+mod fuzz;
+mod tidy;
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use arguments::Arguments;
+
+/// Why a task failed: one message for people.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The words of the command line are wrong: exit code 2.
+    Usage(String),
+    /// The task ran and found something: exit code 1.
+    Task(String),
+}
+
+/// What a task returns.
+pub(crate) type Outcome = Result<(), Failure>;
+
+/// Makes a [`Failure::Task`] of any error, with what was tried.
+pub(crate) fn failed<E: std::fmt::Display>(
+    what: impl std::fmt::Display,
+) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::Task(format!("{what}: {error}"))
+}
+
+struct Command {
+    name: &'static str,
+    synopsis: &'static str,
+    help: &'static str,
+    run: fn(Arguments) -> Outcome,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "demo",
+        synopsis: "demo [FILES..] [--kills N] [--seed N]",
+        help: "count words in a child that is killed again and again, and compare with a plain count",
+        run: run_demo,
+    },
+    Command {
+        name: "test",
+        synopsis: "test [--quick]",
+        help: "every test, doc test and example (--quick: unit and integration tests only)",
+        run: checks::test,
+    },
+    Command {
+        name: "lint",
+        synopsis: "lint",
+        help: "formatting, clippy and rustdoc, warnings are errors",
+        run: checks::lint,
+    },
+    Command {
+        name: "tidy",
+        synopsis: "tidy",
+        help: "the house rules that no compiler knows: layers, names, documents, step numbers",
+        run: tidy::run,
+    },
+    Command {
+        name: "ci",
+        synopsis: "ci [--skip STEP]..",
+        help: "lint, tidy, fuzz, crash, demo (the last three short) and test; stops at the first failure",
+        run: ci::run,
+    },
+    Command {
+        name: "bench",
+        synopsis: "bench [NAME] [--quick]",
+        help: "the report against peers, or the row NAME of it; `bench micro` runs the micro-benchmarks",
+        run: bench::run,
+    },
+    Command {
+        name: "fuzz",
+        synopsis: "fuzz [TARGET] [--seconds N]",
+        help: "fuzz one target or each in turn (default 60 s each), from the corpus in fuzz/",
+        run: fuzz::run,
+    },
+    Command {
+        name: "crash",
+        synopsis: "crash [--long]",
+        help: "cut the power of a simulated disk at every operation (--long: ten million states)",
+        run: crash::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let Some(name) = words.next() else {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    };
+    let arguments = Arguments::new(words.collect());
+    let outcome = match COMMANDS.iter().find(|command| command.name == name) {
+        Some(command) => (command.run)(arguments),
+        #[cfg(feature = "demo")]
+        None if name == demo::CHILD_COMMAND => demo::run_child(arguments),
+        None if matches!(name.as_str(), "help" | "--help" | "-h") => {
+            print!("{}", help());
+            Ok(())
+        }
+        None => Err(Failure::Usage(format!("there is no task `{name}`"))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Task(message)) => {
+            eprintln!("xtask {name}: {message}");
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(message)) => {
+            eprint!("xtask: {message}\n\n{}", help());
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn help() -> String {
+    let width = COMMANDS.iter().map(|command| command.synopsis.len()).max().unwrap_or(0);
+    let mut text = String::from("cargo xtask TASK\n\n");
+    for command in COMMANDS {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {:width$}  {}", command.synopsis, command.help);
+    }
+    text
+}
+
+/// The demo needs the store, optimised: this program once more, with its feature `demo`.
+#[cfg(not(feature = "demo"))]
+fn run_demo(arguments: Arguments) -> Outcome {
+    cargo::Cargo::new([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "xtask",
+        "--features",
+        "demo",
+        "--",
+        "demo",
+    ])
+    .in_current_directory()
+    .arguments(arguments.into_words())
+    .quiet()
+    .run()
+}
+
+#[cfg(feature = "demo")]
+fn run_demo(arguments: Arguments) -> Outcome {
+    demo::run(arguments)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_command_in_one_line() {
+        let help = help();
+        for command in COMMANDS {
+            let lines = help.lines().filter(|line| line.contains(command.help)).count();
+            assert_eq!(lines, 1, "{}", command.name);
+            assert!(command.synopsis.starts_with(command.name), "{}", command.name);
+        }
+        assert!(help.lines().all(|line| line.len() <= 140), "{help}");
+    }
+}

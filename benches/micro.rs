@@ -1,0 +1,121 @@
+//! Micro-benchmarks: what one write and one read are made of. `cargo xtask bench micro`.
+
+#![expect(clippy::unwrap_used, reason = "a benchmark that fails may panic")]
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use pkv_benches::{KEY_BYTES, VALUE, VALUE_BYTES, key, mix};
+use pkv_format::{
+    FRAMES_OFFSET, FileSeed, FrameHeader, FrameKind, Scanner, Step, body_checksum, push_frame,
+    push_set,
+};
+use pkv_store::Store;
+
+/// Entries of the map that is read and written: beyond the caches, as a store is.
+const ENTRIES: u64 = 1_000_000;
+
+fn seed() -> FileSeed {
+    FileSeed::new([7; 16], 1, 2, 0, 1)
+}
+
+fn body() -> Vec<u8> {
+    let mut body = Vec::new();
+    push_set(&mut body, &key(1), &VALUE);
+    body
+}
+
+fn checksum(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("checksum");
+    for bytes in [128_u64, 4096, 65536] {
+        let data = vec![0x5a; usize::try_from(bytes).unwrap()];
+        group.throughput(Throughput::Bytes(bytes));
+        group.bench_function(format!("body of {bytes} B"), |bencher| {
+            bencher.iter(|| body_checksum(black_box(&data)));
+        });
+    }
+    group.finish();
+}
+
+fn frame(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("frame");
+    let mut buffer = Vec::new();
+    group.bench_function("encode a set's body", |bencher| {
+        bencher.iter(|| {
+            buffer.clear();
+            push_set(&mut buffer, black_box(&key(1)), black_box(&VALUE));
+            buffer.len()
+        });
+    });
+    let body = body();
+    group.bench_function("checksum the body", |bencher| {
+        bencher.iter(|| FrameHeader::for_body(FrameKind::Data, 1, black_box(&body)));
+    });
+    let header = FrameHeader::for_body(FrameKind::Data, 1, &body).unwrap();
+    group.bench_function("encode the header", |bencher| {
+        bencher.iter(|| header.encode(seed(), black_box(4096)));
+    });
+
+    let base_offset = u64::try_from(FRAMES_OFFSET).unwrap();
+    let frames = 1000;
+    let mut log = Vec::new();
+    for seq in 1..=frames {
+        let offset = base_offset + u64::try_from(log.len()).unwrap();
+        push_frame(&mut log, seed(), offset, FrameKind::Data, seq, &body).unwrap();
+    }
+    group.throughput(Throughput::Elements(frames));
+    group.bench_function("scan a thousand", |bencher| {
+        bencher.iter(|| {
+            let mut scanner = Scanner::new(seed(), base_offset, black_box(&log));
+            let mut found = 0;
+            while let Step::Frame(_) = scanner.next_frame() {
+                found += 1;
+            }
+            assert_eq!(found, frames);
+        });
+    });
+    group.finish();
+}
+
+fn map(criterion: &mut Criterion) {
+    let folder = tempfile::tempdir().unwrap();
+    let store: Store<[u8; KEY_BYTES], [u8; VALUE_BYTES]> = Store::open(folder.path()).unwrap();
+    for number in 0..ENTRIES {
+        store.insert(&key(number), &VALUE).unwrap();
+    }
+    let mut group = criterion.benchmark_group("map of a million");
+    group.throughput(Throughput::Elements(1));
+    let mut count = 0;
+    let mut random = move || {
+        count += 1;
+        key(mix(count) % ENTRIES)
+    };
+    group.bench_function("get_with, hit", |bencher| {
+        bencher.iter_batched(
+            &mut random,
+            |key| store.get_with(&key, |value| value.first().copied()).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+    group.bench_function("overwrite", |bencher| {
+        bencher.iter_batched(
+            &mut random,
+            |key| store.insert(&key, &VALUE).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+    let mut next = ENTRIES;
+    group.bench_function("insert and remove", |bencher| {
+        bencher.iter(|| {
+            next += 1;
+            let key = key(next);
+            store.insert(&key, &VALUE).unwrap();
+            store.remove(&key).unwrap()
+        });
+    });
+    group.finish();
+    store.close().unwrap();
+}
+
+criterion_group!(benches, checksum, frame, map);
+criterion_main!(benches);

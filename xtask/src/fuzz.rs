@@ -1,0 +1,138 @@
+//! libFuzzer on any toolchain: its instrumentation is a pass of LLVM, which stable rustc runs when told
+//! to by flags. No nightly, no cargo-fuzz; a C++ compiler is needed for libFuzzer itself.
+
+use std::process::Command;
+
+use crate::arguments::Arguments;
+use crate::cargo::{Cargo, target_directory, workspace};
+use crate::checks::names_in;
+use crate::{Failure, Outcome, failed};
+
+const FUZZ: &str = "fuzz";
+
+/// What cargo-fuzz passes, less the sanitizers: our crates hold no unsafe code that they could judge
+/// but a mapping, and a sanitizer needs nightly.
+const FLAGS: &str = "--cfg fuzzing -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks -Cpasses=sancov-module \
+    -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares";
+
+/// An input may not need more memory than this: a length field that allocates is a find.
+const RSS_MIB_MAX: u32 = 512;
+const INPUT_BYTES_MAX: u32 = 64 * 1024;
+
+pub(crate) fn run(mut arguments: Arguments) -> Outcome {
+    let seconds = arguments.value::<u32>("--seconds")?.unwrap_or(60);
+    let if_possible = arguments.flag("--if-possible");
+    let name = arguments.name();
+    arguments.finish()?;
+    let targets = choose(targets()?, name)?;
+    if !has_cxx() {
+        let what = "libFuzzer needs a C++ compiler (c++, or the one named by CXX)";
+        if if_possible {
+            println!("fuzz: skipped: {what}");
+            return Ok(());
+        }
+        return Err(Failure::Task(what.into()));
+    }
+
+    // Naming the target triple keeps the flags away from build scripts, which run without libFuzzer.
+    let host = host_triple()?;
+    let target_folder = target_directory(FUZZ);
+    Cargo::new(["build", "--release", "--quiet", "--target", &host])
+        .directory(FUZZ)
+        .env("CARGO_TARGET_DIR", &target_folder.to_string_lossy())
+        .env("RUSTFLAGS", FLAGS)
+        .quiet()
+        .run()?;
+    for target in targets {
+        let program = target_folder.join(&host).join("release").join(&target);
+        run_target(&program, &target, seconds)?;
+    }
+    Ok(())
+}
+
+fn run_target(program: &std::path::Path, target: &str, seconds: u32) -> Outcome {
+    let fuzz = workspace().join(FUZZ);
+    // New inputs go to the first folder, which is not under version control; the seeds are only read.
+    let found = fuzz.join("corpus").join(target);
+    let seeds = fuzz.join("seeds").join(target);
+    let artifacts = fuzz.join("artifacts").join(target);
+    for folder in [&found, &artifacts] {
+        std::fs::create_dir_all(folder).map_err(failed(folder.display()))?;
+    }
+    println!("\n> fuzz {target} for {seconds} s");
+    let mut command = Command::new(program);
+    // The input says more than forty lines of libFuzzer's own frames.
+    command.env("RUST_BACKTRACE", "0");
+    command.arg(format!("-max_total_time={seconds}"));
+    command.arg(format!("-max_len={INPUT_BYTES_MAX}"));
+    command.arg(format!("-rss_limit_mb={RSS_MIB_MAX}"));
+    command.arg(format!("-artifact_prefix={}/", artifacts.display()));
+    command.args(["-timeout=10", "-print_final_stats=1", "-verbosity=0"]);
+    command.arg(&found);
+    if seeds.is_dir() {
+        command.arg(&seeds);
+    }
+    let status = command.status().map_err(failed(program.display()))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure::Task(format!(
+        "{target}: a find ({status}); its input is in {}. Repeat it by running {} with that file as its only argument.",
+        artifacts.display(),
+        program.display()
+    )))
+}
+
+/// The targets are the programs in `fuzz/fuzz_targets`.
+fn targets() -> Result<Vec<String>, Failure> {
+    let names = names_in(&workspace().join(FUZZ).join("fuzz_targets"))?;
+    Ok(names.iter().filter_map(|name| name.strip_suffix(".rs")).map(str::to_owned).collect())
+}
+
+fn choose(targets: Vec<String>, name: Option<String>) -> Result<Vec<String>, Failure> {
+    match name {
+        None => Ok(targets),
+        Some(name) if targets.contains(&name) => Ok(vec![name]),
+        Some(name) => Err(Failure::Usage(format!(
+            "fuzz: no target `{name}`; there are {}",
+            targets.join(", ")
+        ))),
+    }
+}
+
+fn has_cxx() -> bool {
+    let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    Command::new(compiler).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+fn host_triple() -> Result<String, Failure> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().map_err(failed("rustc -vV"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    line.map(str::to_owned).ok_or_else(|| Failure::Task("rustc -vV names no host".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_target_is_a_usage_error() {
+        let all = || vec!["scan".to_owned(), "file_name".to_owned()];
+        assert_eq!(choose(all(), None).unwrap(), all());
+        assert_eq!(choose(all(), Some("scan".into())).unwrap(), ["scan"]);
+        assert!(matches!(choose(all(), Some("scam".into())), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn every_target_has_its_entry_in_the_manifest() {
+        let manifest = std::fs::read_to_string(workspace().join(FUZZ).join("Cargo.toml")).unwrap();
+        let targets = targets().unwrap();
+        assert!(!targets.is_empty());
+        for target in targets {
+            assert!(manifest.contains(&format!("path = \"fuzz_targets/{target}.rs\"")), "{target}");
+        }
+    }
+}
