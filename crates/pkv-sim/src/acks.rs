@@ -50,12 +50,6 @@ pub struct Acked<T> {
     crash: Crash,
 }
 
-impl<T> Clone for Acked<T> {
-    fn clone(&self) -> Self {
-        Self { events: Arc::clone(&self.events), ..*self }
-    }
-}
-
 impl<T: fmt::Debug> fmt::Debug for Acked<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} before a crash ({}): ", self.before, self.crash)?;

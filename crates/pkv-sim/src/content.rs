@@ -87,8 +87,9 @@ impl Content {
             let (index, start) = position(at);
             let (piece, after) =
                 rest.split_at_mut(rest.len().min(SECTOR_LEN.saturating_sub(start)));
-            match self.sectors.get(&index).and_then(|sector| sector.get(start..)) {
-                Some(bytes) => piece.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from),
+            let end = start.saturating_add(piece.len());
+            match self.sectors.get(&index).and_then(|sector| sector.get(start..end)) {
+                Some(bytes) => piece.copy_from_slice(bytes),
                 None => piece.fill(0),
             }
             at = at.saturating_add(len_u64(piece.len()));
@@ -105,7 +106,9 @@ impl Content {
             let (index, start) = position(at);
             let (piece, after) = rest.split_at(rest.len().min(SECTOR_LEN.saturating_sub(start)));
             let mut sector = self.sectors.get(&index).map_or([0; SECTOR_LEN], |sector| **sector);
-            sector.iter_mut().skip(start).zip(piece).for_each(|(to, from)| *to = *from);
+            if let Some(place) = sector.get_mut(start..start.saturating_add(piece.len())) {
+                place.copy_from_slice(piece);
+            }
             self.replace(op, index, Some(Arc::new(sector)));
             at = at.saturating_add(len_u64(piece.len()));
             rest = after;

@@ -9,6 +9,8 @@ use pkv_fs::{Access, EntryKind, File, Fs, Op, SegmentWay};
 use pkv_sim::{Choice, Crash, SimFs};
 use proptest::prelude::*;
 
+use crate::mini::as_usize;
+
 const PATH: &str = "/file";
 const POWER_CUTS: [Crash; 3] = [Crash::Linux, Crash::Strict, Crash::StrictGarbage];
 
@@ -18,6 +20,10 @@ pub(crate) fn disk_with_file() -> (Arc<SimFs>, Arc<dyn File>) {
     let file = fs.create_new(Path::new(PATH)).unwrap();
     fs.sync_dir(Path::new("/")).unwrap();
     (fs, file)
+}
+
+fn ones(bytes: &[u8]) -> usize {
+    bytes.iter().map(|byte| usize::from(*byte == 1)).sum()
 }
 
 fn left(fs: &SimFs, crash: Crash, choice: Choice) -> Vec<u8> {
@@ -63,17 +69,17 @@ proptest! {
             let mut bytes = since_sync.last().unwrap().clone();
             match step {
                 Step::Write(at, len, byte) => {
-                    let at = at as usize;
-                    bytes.resize(bytes.len().max(at + len), 0);
-                    bytes[at..at + len].fill(byte);
-                    file.write_at(at as u64, &vec![byte; len]).unwrap();
+                    let from = as_usize(at);
+                    bytes.resize(bytes.len().max(from + len), 0);
+                    bytes[from..from + len].fill(byte);
+                    file.write_at(at, &vec![byte; len]).unwrap();
                 }
                 Step::SetLen(len) => {
-                    bytes.resize(len as usize, 0);
+                    bytes.resize(as_usize(len), 0);
                     file.set_len(len).unwrap();
                 }
                 Step::Preallocate(len) => {
-                    bytes.resize(bytes.len().max(len as usize), 0);
+                    bytes.resize(bytes.len().max(as_usize(len)), 0);
                     file.preallocate(len).unwrap();
                 }
                 Step::Sync => {
@@ -233,7 +239,7 @@ fn a_killed_write_is_torn_between_pages() {
     let mut seen: Vec<usize> = (0..50)
         .map(|seed| {
             let bytes = left(&fs, Crash::Kill, Choice::Random(seed));
-            let written = bytes.iter().filter(|byte| **byte == 1).count();
+            let written = ones(&bytes);
             assert!(bytes[2048..2048 + written].iter().all(|byte| *byte == 1));
             written
         })
@@ -243,7 +249,7 @@ fn a_killed_write_is_torn_between_pages() {
     assert_eq!(seen, [2048, 2048 + 4096, 2048 + 2 * 4096]);
     assert!(!left(&fs, Crash::Kill, Choice::Nothing).contains(&1));
     let whole = left(&fs, Crash::Kill, Choice::Everything);
-    assert_eq!(whole.iter().filter(|byte| **byte == 1).count(), 3 * 4096);
+    assert_eq!(ones(&whole), 3 * 4096);
 }
 
 #[test]
@@ -258,7 +264,7 @@ fn a_killed_segment_write_keeps_its_promise() {
         let (mut partly, mut first_without_all) = (0, 0);
         for seed in 0..200 {
             let bytes = left(&fs, Crash::Kill, Choice::Random(seed));
-            let written = bytes.iter().filter(|byte| **byte == 1).count();
+            let written = ones(&bytes);
             partly += usize::from(written > 0 && written < 9000);
             first_without_all += usize::from(bytes[4000] == 1 && written < 9000);
         }
@@ -293,11 +299,11 @@ fn a_full_disk_takes_whole_pages_and_heals() {
     fs.set_capacity_bytes(Some(4 * 4096));
     file.preallocate(2 * 4096).unwrap();
     assert_eq!(fs.free_bytes(Path::new("/")).unwrap(), Some(2 * 4096));
-    let failed = file.write_at(4096, &[1; 5 * 4096]).unwrap_err();
+    let failed = file.write_at(4096, &vec![1; 5 * 4096]).unwrap_err();
     assert!(failed.is_full());
     assert_eq!(fs.contents(Path::new(PATH)).unwrap(), [vec![0; 4096], vec![1; 3 * 4096]].concat());
     assert_eq!(fs.free_bytes(Path::new("/")).unwrap(), Some(0));
-    file.write_at(0, &[2; 4 * 4096]).unwrap();
+    file.write_at(0, &vec![2; 4 * 4096]).unwrap();
     assert!(file.write_at(4 * 4096, &[3]).unwrap_err().is_full());
     assert!(file.preallocate(u64::MAX).unwrap_err().is_full());
     let other = fs.create_new(Path::new("/other")).unwrap();

@@ -8,7 +8,7 @@ use pkv_fs::{Access, Fs, Op, SegmentWay};
 use pkv_sim::{AckLog, Acked, Choice, Crash, Explorer, Fault, FaultKind, SimFs};
 
 use crate::disk::disk_with_file;
-use crate::mini::{Log, Mistake};
+use crate::mini::{Log, Mistake, record};
 use crate::stores::verify_log;
 
 fn contents(fs: &SimFs) -> Vec<u8> {
@@ -41,12 +41,13 @@ fn the_nth_call_of_a_class_fails_once_or_for_good() {
     fs.list(Path::new("/")).unwrap();
 }
 
+type Call<'a> = Box<dyn Fn() -> pkv_fs::Result<()> + 'a>;
+
 #[test]
 fn every_class_of_call_can_fail_and_has_no_effect_then() {
     let (fs, file) = disk_with_file();
     file.preallocate(4096).unwrap();
     let path = Path::new("/file");
-    type Call<'a> = Box<dyn Fn() -> pkv_fs::Result<()> + 'a>;
     let calls: Vec<(Op, Call<'_>)> = vec![
         (Op::CreateDir, Box::new(|| fs.create_dir(Path::new("/dir")).map(drop))),
         (Op::List, Box::new(|| fs.list(Path::new("/")).map(drop))),
@@ -173,10 +174,7 @@ fn a_store_that_repeats_a_failed_sync_is_caught() {
             fs.inject(Fault::once(Op::Sync, nth, FaultKind::Eio));
             let Ok(mut log) = Log::open(fs.as_ref(), mistake) else { return };
             for number in 0..6 {
-                let bytes: Vec<u8> = (0..[3, 500, 40, 9000, 511, 100][number])
-                    .map(|at| (number * 31 + at) as u8 | 1)
-                    .collect();
-                if log.append(&bytes).is_err() {
+                if log.append(&record(number)).is_err() {
                     return;
                 }
                 acks.ack(number);

@@ -4,13 +4,7 @@ use std::sync::Arc;
 
 use pkv_sim::{AckLog, Acked, Crash, Explorer, Report, SimFs};
 
-use crate::mini::{Log, Mistake, Versions};
-
-/// Records of all sizes up to several pages, told apart by their content.
-fn record(number: usize) -> Vec<u8> {
-    let bytes = [3, 500, 40, 9000, 511, 100][number % 6];
-    (0..bytes).map(|at| (number * 31 + at) as u8 | 1).collect()
-}
+use crate::mini::{Log, Mistake, Versions, record};
 
 fn log_run(explorer: &Explorer, mistake: Mistake) -> Report {
     let workload = |fs: &Arc<SimFs>, acks: &AckLog<usize>| {
