@@ -215,7 +215,6 @@ impl Footer {
 
 /// What stands at the scanner's offset.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum BlockStep<'a> {
     /// A block of records, its checksum right; the scanner stands behind it now.
     Block {

@@ -13,7 +13,6 @@ use crate::operation::Operations;
 
 /// What a frame says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum FrameKind {
     /// One or more operations that happen together.
     Data,

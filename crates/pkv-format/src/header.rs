@@ -12,7 +12,6 @@ use crate::layout::{
 
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum FileKind {
     /// Frames, appended.
     Log,

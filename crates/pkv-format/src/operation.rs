@@ -9,7 +9,6 @@ use crate::varint::{self, BadVarint};
 
 /// One change of the map. It holds a result and no difference, so that doing it twice changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Operation<'a> {
     /// The key has this value.
     Set {

@@ -12,7 +12,6 @@ use crate::layout::{
 
 /// What stands at the scanner's offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Step<'a> {
     /// A frame; the scanner stands behind it now.
     Frame(Frame<'a>),

@@ -431,6 +431,16 @@ fn find_frame_finds_the_frame_behind_a_hole() {
 }
 
 #[test]
+fn find_frame_finds_the_frame_behind_any_number_of_zeros() {
+    for words in 0..40 {
+        let mut log = vec![0; words * 8];
+        let offset = offset_of(&log);
+        push_frame(&mut log, seed(), offset, FrameKind::Data, 1, b"body").unwrap();
+        assert_eq!(find_frame(seed(), BASE, &log), Some(offset), "{words}");
+    }
+}
+
+#[test]
 fn bad_bodies_say_where_and_why() {
     let first = |body: &[u8]| Operations::new(body).find_map(Result::err);
     let mut good = Vec::new();
