@@ -291,7 +291,7 @@ impl Buckets {
         let (_, middle, _) =
             entries.select_nth_unstable_by_key(left_len, |entry| entry.hash << shard_bits);
         let wanted = middle.hash << shard_bits;
-        let tolerance = (high - low) / 6;
+        let tolerance = (high - low) / 10;
         loop {
             let entry_bits = 64 - self.directory_bits;
             let down = if entry_bits == 64 { 0 } else { wanted >> entry_bits << entry_bits };
@@ -334,8 +334,8 @@ fn left_len(entries: &[Entry], ascending: bool) -> usize {
         // all but 1/16.
         192 + random * 48 / 256
     } else {
-        // 5/16 to 7/16.
-        80 + random * 32 / 256
+        // A quarter to a half.
+        64 + random * 64 / 256
     };
     entries.len() * usize::try_from(share).unwrap_or(0) / 256
 }

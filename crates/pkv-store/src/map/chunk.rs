@@ -4,9 +4,9 @@
 //!   at most 256 KiB, and a shard at most 65,536 chunks.
 //! - A new chunk has a 32nd part of what the shard holds already (1 to 256 KiB): what the tail has left
 //!   over is 1.6 % on average at any size, and no write ever copies a chunk to grow it.
-//! - A dead record is linked into the free list of its exact length, from where the next record of that
-//!   length takes it; the links stand in the dead record itself. What the lists do not win back, the
-//!   cleaner does (`clean.rs`).
+//! - A dead record is linked into the free list of its length, and the next record takes the front of the
+//!   shortest free one that has room; the links stand in the dead record itself. What the lists do not
+//!   win back, the cleaner does (`clean.rs`).
 
 use std::collections::VecDeque;
 
@@ -70,26 +70,25 @@ impl NewRecord<'_> {
     }
 }
 
-/// Records up to the vector's length; its capacity is never exceeded and never changed.
-#[derive(Debug, Default)]
-struct Chunk {
-    bytes: Vec<u8>,
-    /// Dead records in it. Of an unused number: the next unused number.
-    dead_bytes: u32,
-}
-
 /// The records of one shard.
 #[derive(Debug)]
 pub(super) struct Chunks {
-    chunks: Vec<Chunk>,
-    /// The chunk that takes new records; `NONE` before the first.
-    tail: u32,
+    /// Chunks by number, full to their ends; the tail's and those of unused numbers are empty.
+    full: Vec<Box<[u8]>>,
+    /// Dead bytes in each; of an unused number: the next unused number.
+    dead_in: Vec<u32>,
+    /// The chunk that takes new records. Its capacity is never exceeded and never changed.
+    tail: Vec<u8>,
+    /// The tail's number; `NONE` before the first.
+    tail_number: u32,
     /// Empty chunks for records that were promised room, in the order of their use.
-    spares: VecDeque<u32>,
-    /// Numbers of freed chunks.
+    spares: VecDeque<Vec<u8>>,
+    /// Numbers of freed chunks: the first, and how many.
     unused: u32,
-    /// The first dead record of each length, by words.
+    unused_numbers: usize,
+    /// The first dead record of each length, by words, and a bit for each length that has one.
     free_lists: Vec<u32>,
+    free_lengths: [u64; FREE_LIST_BYTES_MAX / WORD_BYTES / 64],
     held_bytes: u64,
     dead_bytes: u64,
     live_bytes: u64,
@@ -98,11 +97,15 @@ pub(super) struct Chunks {
 impl Default for Chunks {
     fn default() -> Chunks {
         Chunks {
-            chunks: Vec::new(),
-            tail: NONE,
+            full: Vec::new(),
+            dead_in: Vec::new(),
+            tail: Vec::new(),
+            tail_number: NONE,
             spares: VecDeque::new(),
             unused: NONE,
+            unused_numbers: 0,
             free_lists: Vec::new(),
+            free_lengths: Default::default(),
             held_bytes: 0,
             dead_bytes: 0,
             live_bytes: 0,
@@ -129,26 +132,35 @@ impl Chunks {
     /// Bytes of the lists that are needed to find all this.
     pub(super) fn overhead_bytes(&self) -> u64 {
         lossless(
-            self.chunks.capacity() * size_of::<Chunk>()
+            self.full.capacity() * (size_of::<Box<[u8]>>() + size_of::<u32>())
                 + self.free_lists.capacity() * size_of::<u32>(),
         )
     }
 
+    #[inline]
+    #[expect(clippy::indexing_slicing, reason = "places name chunks; the hot path of a get")]
+    fn chunk(&self, number: u32) -> &[u8] {
+        if number == self.tail_number { &self.tail } else { &self.full[index(number)] }
+    }
+
     /// The record's bytes and all that is behind them in its chunk.
     #[inline]
-    #[expect(
-        clippy::indexing_slicing,
-        reason = "places are made here, in bounds; the hot path of a get"
-    )]
+    #[expect(clippy::indexing_slicing, reason = "places are made here, in bounds")]
     fn bytes_at(&self, place: Place) -> &[u8] {
-        &self.chunks[index(place.chunk())].bytes[place.offset_bytes()..]
+        &self.chunk(place.chunk())[place.offset_bytes()..]
     }
 
     #[inline]
     #[expect(clippy::indexing_slicing, reason = "places are made here, in bounds")]
     fn slot_mut(&mut self, place: Place, bytes: usize) -> &mut [u8] {
+        let number = place.chunk();
         let start = place.offset_bytes();
-        &mut self.chunks[index(place.chunk())].bytes[start..start + bytes]
+        let chunk = if number == self.tail_number {
+            &mut self.tail[..]
+        } else {
+            &mut self.full[index(number)][..]
+        };
+        &mut chunk[start..start + bytes]
     }
 
     /// The record at `place`.
@@ -164,7 +176,7 @@ impl Chunks {
         bytes.get(..record::decode(bytes).bytes_used).unwrap_or(bytes)
     }
 
-    /// Is the record behind `place` within its chunk? `None` at the chunk's end.
+    /// The record behind the one at `place`; `None` at the chunk's end.
     pub(super) fn next(&self, place: Place) -> Option<Place> {
         let end = place.offset_bytes() + self.record(place).bytes_used;
         self.place_in(place.chunk(), end)
@@ -176,11 +188,11 @@ impl Chunks {
     }
 
     fn place_in(&self, chunk: u32, offset_bytes: usize) -> Option<Place> {
-        let end = self.chunks.get(index(chunk))?.bytes.len();
-        (offset_bytes < end).then(|| Place::new(chunk, offset_bytes))
+        (offset_bytes < self.chunk(chunk).len()).then(|| Place::new(chunk, offset_bytes))
     }
 
     /// Makes sure that records of these lengths, stored in this order, find room.
+    #[inline]
     pub(super) fn reserve(
         &mut self,
         lengths: impl Iterator<Item = usize>,
@@ -192,7 +204,7 @@ impl Chunks {
                 if spare == self.spares.len() {
                     self.add_spare(bytes)?;
                 }
-                room = self.spares.get(spare).map_or(0, |chunk| self.room(*chunk));
+                room = self.spares.get(spare).map_or(0, Vec::capacity);
                 spare += 1;
             }
             room -= bytes;
@@ -200,17 +212,14 @@ impl Chunks {
         Ok(())
     }
 
+    #[inline]
     fn tail_room(&self) -> usize {
-        self.room(self.tail)
-    }
-
-    fn room(&self, chunk: u32) -> usize {
-        self.chunks
-            .get(index(chunk))
-            .map_or(0, |c| c.bytes.capacity().min(CHUNK_BYTES_MAX) - c.bytes.len())
+        self.tail.capacity() - self.tail.len()
     }
 
     /// A chunk of the size that fits what the shard holds, with room for a record of `record_bytes`.
+    #[cold]
+    #[inline(never)]
     fn add_spare(&mut self, record_bytes: usize) -> Result<(), OutOfMemory> {
         let target = usize::try_from(self.held_bytes / CHUNK_SHARE).unwrap_or(CHUNK_BYTES_MAX);
         let target = target.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
@@ -221,28 +230,21 @@ impl Chunks {
             target.div_ceil(record_bytes.max(1)) * record_bytes
         };
         let failed = |_| OutOfMemory { bytes: lossless(bytes) };
-        let mut vec = Vec::new();
-        vec.try_reserve_exact(bytes).map_err(failed)?;
+        // The number is given when the chunk becomes the tail; its place in the lists is made now.
+        let numbers = self.full.len() + (self.spares.len() + 1).saturating_sub(self.unused_numbers);
+        if numbers > CHUNKS_MAX {
+            return Err(OutOfMemory { bytes: lossless(bytes) });
+        }
+        if numbers > self.full.capacity() {
+            let more = numbers - self.full.len() + numbers / 8 + 3;
+            self.full.try_reserve_exact(more).map_err(failed)?;
+            self.dead_in.try_reserve_exact(more).map_err(failed)?;
+        }
+        let mut chunk = Vec::new();
+        chunk.try_reserve_exact(bytes).map_err(failed)?;
         self.spares.try_reserve(1).map_err(failed)?;
-        let chunk = Chunk { bytes: vec, dead_bytes: 0 };
-        let number = if let Some(slot) = self.chunks.get_mut(index(self.unused)) {
-            let number = self.unused;
-            self.unused = slot.dead_bytes;
-            *slot = chunk;
-            number
-        } else {
-            let number = u32::try_from(self.chunks.len()).unwrap_or(NONE);
-            if self.chunks.len() == CHUNKS_MAX {
-                return Err(OutOfMemory { bytes: lossless(bytes) });
-            }
-            if self.chunks.len() == self.chunks.capacity() {
-                self.chunks.try_reserve_exact(self.chunks.len() / 8 + 4).map_err(failed)?;
-            }
-            self.chunks.push(chunk);
-            number
-        };
-        self.held_bytes += lossless(self.room(number));
-        self.spares.push_back(number);
+        self.held_bytes += lossless(chunk.capacity());
+        self.spares.push_back(chunk);
         Ok(())
     }
 
@@ -274,39 +276,59 @@ impl Chunks {
             self.advance_tail(bytes);
         }
         self.live_bytes += lossless(bytes);
-        let tail = self.tail;
-        match self.chunks.get_mut(index(tail)) {
-            Some(chunk) => {
-                let offset_bytes = chunk.bytes.len();
-                push(&mut chunk.bytes);
-                debug_assert_eq!(chunk.bytes.len(), offset_bytes + bytes, "record_bytes");
-                Place::new(tail, offset_bytes)
-            }
-            None => unreachable!("the tail was just made"),
-        }
+        let place = Place::new(self.tail_number, self.tail.len());
+        push(&mut self.tail);
+        debug_assert_eq!(self.tail.len(), place.offset_bytes() + bytes, "record_bytes");
+        place
     }
 
     /// Turns what the tail has left over into a dead record, and the next spare chunk with room into the tail.
     #[cold]
+    #[inline(never)]
     fn advance_tail(&mut self, bytes: usize) {
         while self.tail_room() < bytes {
-            let left_over = self.tail_room() / WORD_BYTES * WORD_BYTES;
-            if left_over > 0
-                && let Some(chunk) = self.chunks.get_mut(index(self.tail))
-            {
-                let start = chunk.bytes.len();
-                chunk.bytes.resize(start + left_over, 0);
-                let place = Place::new(self.tail, start);
-                record::write_filler(self.slot_mut(place, left_over));
-                self.add_dead(place, left_over);
-            }
             if self.spares.is_empty()
                 && let Err(why) = self.add_spare(bytes)
             {
                 unreachable!("a record was stored without room reserved for it: {why}");
             }
-            self.tail = self.spares.pop_front().unwrap_or(NONE);
+            self.close_tail();
+            self.tail = self.spares.pop_front().unwrap_or_default();
+            self.tail_number = self.new_number();
         }
+    }
+
+    fn close_tail(&mut self) {
+        let number = self.tail_number;
+        if number == NONE {
+            return;
+        }
+        let start = self.tail.len();
+        let left_over = self.tail_room() / WORD_BYTES * WORD_BYTES;
+        if left_over > 0 {
+            self.tail.resize(start + left_over, 0);
+            if let Some(slot) = self.tail.get_mut(start..) {
+                record::write_filler(slot);
+            }
+            self.add_dead(Place::new(number, start), left_over);
+        }
+        // As long as its capacity, so this does not move it.
+        let full = std::mem::take(&mut self.tail).into_boxed_slice();
+        if let Some(slot) = self.full.get_mut(index(number)) {
+            *slot = full;
+        }
+    }
+
+    fn new_number(&mut self) -> u32 {
+        let number = self.unused;
+        if let Some(dead_in) = self.dead_in.get_mut(index(number)) {
+            self.unused = std::mem::take(dead_in);
+            self.unused_numbers -= 1;
+            return number;
+        }
+        self.full.push(Box::default());
+        self.dead_in.push(0);
+        u32::try_from(self.full.len() - 1).unwrap_or(NONE)
     }
 
     /// Overwrites the record at `place` with one of the same length.
@@ -328,37 +350,31 @@ impl Chunks {
         if self.tail_room() < bytes {
             self.advance_tail(bytes);
         }
-        let tail = self.tail;
-        debug_assert_ne!(place.chunk(), tail, "the tail is not cleaned");
-        // The tail's bytes are taken out for a moment, so that both chunks can be borrowed.
-        let mut to = self.take_bytes(tail);
-        let new_place = Place::new(tail, to.len());
-        to.extend_from_slice(self.encoded(place));
-        if let Some(chunk) = self.chunks.get_mut(index(tail)) {
-            chunk.bytes = to;
+        debug_assert_ne!(place.chunk(), self.tail_number, "the tail is not cleaned");
+        let new_place = Place::new(self.tail_number, self.tail.len());
+        let start = place.offset_bytes();
+        if let Some(slot) = self
+            .full
+            .get_mut(index(place.chunk()))
+            .and_then(|chunk| chunk.get_mut(start..start + bytes))
+        {
+            self.tail.extend_from_slice(slot);
+            record::mark_dead(slot);
         }
-        record::mark_dead(self.slot_mut(place, bytes));
         self.dead_bytes += lossless(bytes);
-        self.change_dead_of(place.chunk(), |dead| dead.saturating_add(bytes));
+        self.change_dead_in(place.chunk(), |dead| dead.saturating_add(bytes));
         new_place
-    }
-
-    fn take_bytes(&mut self, chunk: u32) -> Vec<u8> {
-        match self.chunks.get_mut(index(chunk)) {
-            Some(chunk) => std::mem::take(&mut chunk.bytes),
-            None => unreachable!("a chunk number without a chunk"),
-        }
     }
 
     fn add_dead(&mut self, place: Place, bytes: usize) {
         self.dead_bytes += lossless(bytes);
-        self.change_dead_of(place.chunk(), |dead| dead.saturating_add(bytes));
+        self.change_dead_in(place.chunk(), |dead| dead.saturating_add(bytes));
         self.link(place, bytes);
     }
 
-    fn change_dead_of(&mut self, chunk: u32, change: impl FnOnce(usize) -> usize) {
-        if let Some(chunk) = self.chunks.get_mut(index(chunk)) {
-            chunk.dead_bytes = u32::try_from(change(index(chunk.dead_bytes))).unwrap_or(u32::MAX);
+    fn change_dead_in(&mut self, chunk: u32, change: impl FnOnce(usize) -> usize) {
+        if let Some(dead) = self.dead_in.get_mut(index(chunk)) {
+            *dead = u32::try_from(change(index(*dead))).unwrap_or(u32::MAX);
         }
     }
 
@@ -383,9 +399,28 @@ impl Chunks {
         let Some(head) = self.free_lists.get_mut(list) else { return };
         let next = std::mem::replace(head, place.0);
         self.set_links(place, bytes, None, Some(next));
-        if next != NONE {
+        if next == NONE {
+            self.set_free_length(list, true);
+        } else {
             self.set_links(Place(next), bytes, Some(place.0), None);
         }
+    }
+
+    fn set_free_length(&mut self, list: usize, has_one: bool) {
+        if let Some(bits) = self.free_lengths.get_mut(list / 64) {
+            let bit = 1 << (list % 64);
+            *bits = if has_one { *bits | bit } else { *bits & !bit };
+        }
+    }
+
+    /// The shortest length, from `list` words on, that has a free record.
+    fn free_length_from(&self, list: usize) -> Option<usize> {
+        let first_bits = self.free_lengths.get(list / 64)? & (u64::MAX << (list % 64));
+        let later = self.free_lengths.iter().copied().enumerate().skip(list / 64 + 1);
+        std::iter::once((list / 64, first_bits))
+            .chain(later)
+            .find(|(_, bits)| *bits != 0)
+            .map(|(word, bits)| word * 64 + index(bits.trailing_zeros()))
     }
 
     /// Takes a dead record out of the free list of its length.
@@ -395,9 +430,13 @@ impl Chunks {
         }
         let (previous, next) = self.links(place, bytes);
         if previous == NONE {
-            match self.free_lists.get_mut(bytes / WORD_BYTES) {
+            let list = bytes / WORD_BYTES;
+            match self.free_lists.get_mut(list) {
                 Some(head) if *head == place.0 => *head = next,
                 _ => return,
+            }
+            if next == NONE {
+                self.set_free_length(list, false);
             }
         } else {
             self.set_links(Place(previous), bytes, None, Some(next));
@@ -407,15 +446,24 @@ impl Chunks {
         }
     }
 
+    /// Takes the front of the shortest free record that has room; the rest of it stays free.
+    #[inline]
     fn take_free(&mut self, bytes: usize) -> Option<Place> {
-        let head = *self.free_lists.get(bytes / WORD_BYTES)?;
-        if head == NONE {
-            return None;
+        if self.free_lists.is_empty() { None } else { self.take_best(bytes) }
+    }
+
+    fn take_best(&mut self, bytes: usize) -> Option<Place> {
+        let list = self.free_length_from(bytes / WORD_BYTES)?;
+        let place = Place(*self.free_lists.get(list)?);
+        let free_bytes = list * WORD_BYTES;
+        self.unlink(place, free_bytes);
+        self.dead_bytes -= lossless(free_bytes);
+        self.change_dead_in(place.chunk(), |dead| dead.saturating_sub(free_bytes));
+        if free_bytes > bytes {
+            let rest = Place::new(place.chunk(), place.offset_bytes() + bytes);
+            record::write_filler(self.slot_mut(rest, free_bytes - bytes));
+            self.add_dead(rest, free_bytes - bytes);
         }
-        let place = Place(head);
-        self.unlink(place, bytes);
-        self.dead_bytes -= lossless(bytes);
-        self.change_dead_of(place.chunk(), |dead| dead.saturating_sub(bytes));
         Some(place)
     }
 
@@ -445,17 +493,17 @@ impl Chunks {
     /// tail and the spares are none.
     pub(super) fn most_dead(&self, start: usize, looked_at: usize) -> Option<u32> {
         let mut best = (0, None);
-        let (before, from) = self.chunks.split_at_checked(start)?;
-        for (position, chunk) in from.iter().chain(before).enumerate().take(looked_at) {
-            let number = u32::try_from((start + position) % self.chunks.len()).ok()?;
-            let full = chunk.bytes.len();
-            if full == 0 || number == self.tail {
-                continue;
-            }
-            // In 1/1024 of its size.
-            let share = lossless(index(chunk.dead_bytes)) * 1024 / lossless(full);
-            if share > best.0 {
-                best = (share, Some(number));
+        let numbers = self.full.len();
+        for position in (0..numbers).take(looked_at) {
+            let number = (start + position) % numbers;
+            let full = self.full.get(number).map_or(0, |chunk| chunk.len());
+            if full > 0 {
+                let dead = self.dead_in.get(number).map_or(0, |dead| index(*dead));
+                // In 1/1024 of its size.
+                let share = lossless(dead) * 1024 / lossless(full);
+                if share > best.0 {
+                    best = (share, u32::try_from(number).ok());
+                }
             }
         }
         best.1
@@ -463,17 +511,19 @@ impl Chunks {
 
     /// How many chunk numbers there are.
     pub(super) fn numbers(&self) -> usize {
-        self.chunks.len()
+        self.full.len()
     }
 
     /// Gives up a chunk in which all records are dead and in no free list.
-    pub(super) fn release(&mut self, chunk: u32) -> Vec<u8> {
-        let bytes = self.take_bytes(chunk);
-        self.held_bytes -= lossless(bytes.capacity());
-        if let Some(slot) = self.chunks.get_mut(index(chunk)) {
-            self.dead_bytes -= lossless(index(slot.dead_bytes));
-            slot.dead_bytes = self.unused;
+    pub(super) fn release(&mut self, chunk: u32) -> Box<[u8]> {
+        let Some(slot) = self.full.get_mut(index(chunk)) else { return Box::default() };
+        let bytes = std::mem::take(slot);
+        self.held_bytes -= lossless(bytes.len());
+        if let Some(dead_in) = self.dead_in.get_mut(index(chunk)) {
+            self.dead_bytes -= lossless(index(*dead_in));
+            *dead_in = self.unused;
             self.unused = chunk;
+            self.unused_numbers += 1;
         }
         bytes
     }

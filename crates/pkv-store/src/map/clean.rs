@@ -2,7 +2,7 @@
 //! the most dead bytes, and the chunk is given up when it has none left.
 //!
 //! Only sets that change a record's length and removes leave dead space, and most of it is taken again
-//! through the free lists. The cleaner starts where a twelfth of a shard is dead. A call moves at most
+//! through the free lists. The cleaner starts where a fourteenth of a shard is dead. A call moves at most
 //! [`STEP_BYTES_MAX`] and one record.
 
 use super::bucket::table_hash;
@@ -11,9 +11,9 @@ use super::record::{DEAD, lossless};
 use super::shard::Shard;
 
 /// Dead share of the held bytes from which on the cleaner works.
-const DEAD_SHARE: u64 = 12;
+const DEAD_SHARE: u64 = 14;
 /// Below this much dead space it never does.
-const DEAD_BYTES_MIN: u64 = 2 << 10;
+const DEAD_BYTES_MIN: u64 = 1 << 10;
 /// Work is saved up to so much, since single records are not worth it.
 const STEP_BYTES_MIN: u64 = 4 << 10;
 /// The most that one call moves, and one record.
@@ -39,27 +39,27 @@ pub(super) struct Cleaner {
 impl Shard {
     /// A step of cleaning for so many written bytes; returns the chunk that it emptied.
     #[inline]
-    pub(super) fn clean(&mut self, written_bytes: usize) -> Vec<u8> {
+    pub(super) fn clean(&mut self, written_bytes: usize) -> Box<[u8]> {
         let (dead, held) = (self.chunks.dead_bytes(), self.chunks.held_bytes());
         if dead * DEAD_SHARE < held || dead < DEAD_BYTES_MIN {
-            return Vec::new();
+            return Box::default();
         }
-        // The more is dead, the harder it works: at a share of 1/12 a full chunk costs 5 times what it wins.
-        let factor = if dead * 11 < held {
+        // The more is dead, the harder it works: at a share of 1/12 a chunk costs 5 times what it wins.
+        let factor = if dead * 13 < held {
             4
-        } else if dead * 10 < held {
+        } else if dead * 12 < held {
             8
         } else {
             16
         };
         let cleaner = &mut self.cleaner;
         cleaner.credit_bytes += lossless(written_bytes) * factor;
-        if cleaner.credit_bytes < STEP_BYTES_MIN { Vec::new() } else { self.clean_step() }
+        if cleaner.credit_bytes < STEP_BYTES_MIN { Box::default() } else { self.clean_step() }
     }
 
     #[cold]
     #[inline(never)]
-    fn clean_step(&mut self) -> Vec<u8> {
+    fn clean_step(&mut self) -> Box<[u8]> {
         let mut credit_bytes = std::mem::take(&mut self.cleaner.credit_bytes).min(STEP_BYTES_MAX);
         while credit_bytes > 0 {
             let Some(place) = self.cleaner.next.or_else(|| self.next_victim()) else { break };
@@ -83,7 +83,7 @@ impl Shard {
                 return self.chunks.release(place.chunk());
             }
         }
-        Vec::new()
+        Box::default()
     }
 
     fn next_victim(&mut self) -> Option<Place> {

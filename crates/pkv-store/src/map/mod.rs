@@ -154,14 +154,14 @@ impl<'a> ValueRef<'a> {
 #[must_use = "dropped under the lock, it stalls the shard"]
 pub(crate) struct Garbage {
     value: Option<Arc<[u8]>>,
-    chunk: Vec<u8>,
+    chunk: Box<[u8]>,
     contents: Option<Box<Shard>>,
 }
 
 impl Garbage {
     /// Is there anything to free?
     pub(crate) fn is_empty(&self) -> bool {
-        self.value.is_none() && self.chunk.capacity() == 0 && self.contents.is_none()
+        self.value.is_none() && self.chunk.is_empty() && self.contents.is_none()
     }
 }
 

@@ -266,8 +266,8 @@ impl Shard {
 
     /// What a write does behind its change: a step of cleaning, unless promised sets are still to come.
     #[inline]
-    fn tend(&mut self, written_bytes: usize) -> Vec<u8> {
-        if self.promised_sets > 0 { Vec::new() } else { self.clean(written_bytes) }
+    fn tend(&mut self, written_bytes: usize) -> Box<[u8]> {
+        if self.promised_sets > 0 { Box::default() } else { self.clean(written_bytes) }
     }
 }
 
