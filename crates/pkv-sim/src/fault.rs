@@ -78,6 +78,11 @@ impl FaultKind {
         FaultKind::Permission,
     ];
 
+    /// Whether it leaves a part of a write, and so differs from its plain kind for writes only.
+    pub(crate) fn tears(self) -> bool {
+        matches!(self, FaultKind::TornWrite | FaultKind::ShortWrite)
+    }
+
     pub(crate) fn error(self) -> io::Error {
         match self {
             FaultKind::Eio | FaultKind::TornWrite => eio(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use pkv_fs::{Access, Error, File, Lock, Op, Result, Segment, SegmentWay};
 
+use crate::call::{Disk, Inner, Prepared};
 use crate::content::Content;
-use crate::disk::{Disk, Inner, Prepared};
 use crate::state::{Event, Way, len_u64};
 
 /// A handle. It keeps its file through renames and removal, as a descriptor does.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::call::Settings;
 use crate::choice::{Choice, Crash};
-use crate::disk::{Settings, SimFs};
+use crate::disk::SimFs;
 use crate::rng::mix;
 use crate::state::{Event, Instant, State};
 

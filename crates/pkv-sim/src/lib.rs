@@ -2,15 +2,18 @@
 #![forbid(unsafe_code)]
 
 mod acks;
+mod call;
 mod choice;
 mod content;
 mod crash;
 mod disk;
 mod fault;
 mod file;
+mod fs;
 mod journal;
 mod model;
 mod names;
+mod place;
 mod rng;
 mod state;
 

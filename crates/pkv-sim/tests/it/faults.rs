@@ -190,6 +190,32 @@ fn a_store_that_repeats_a_failed_sync_is_caught() {
     assert_eq!(caught.count(), 6, "each sync of an append");
 }
 
+/// The right log under every fault of a dry run: what it acknowledged survives a power cut.
+#[test]
+fn every_fault_of_a_run_is_swept() {
+    let run = |fs: &SimFs| {
+        let Ok(mut log) = Log::open(fs, Mistake::None) else { return 0 };
+        (0..4).take_while(|number| log.append(&record(*number)).is_ok()).count()
+    };
+    let dry = SimFs::new(1);
+    assert_eq!(run(&dry), 4);
+    let faults = dry.all_faults();
+    let count =
+        |op, kind| faults.iter().filter(|one| one.op == Some(op) && one.kind == kind).count();
+    assert_eq!(count(Op::Sync, FaultKind::Eio), 10, "opening and 4 appends, once and for good");
+    assert_eq!(count(Op::Write, FaultKind::ShortWrite), 8);
+    assert_eq!(count(Op::Sync, FaultKind::ShortWrite), 0);
+    for fault in &faults {
+        let fs = SimFs::new(1);
+        fs.inject(*fault);
+        let acked = run(&fs);
+        assert!(acked < 4, "{fault}: was met by nobody");
+        let after = fs.survivors(Crash::Strict, Choice::Nothing);
+        let log = Log::open(after.as_ref(), Mistake::None).unwrap();
+        assert!(log.records.len() >= acked, "{fault}");
+    }
+}
+
 #[test]
 fn a_fault_says_what_it_does() {
     let fault = Fault::from_then_on(Op::Sync, 3, FaultKind::Eio);
