@@ -48,7 +48,9 @@ impl Inspection {
         let dir = dir.as_ref().to_path_buf();
         let scan = match FileSnapshotSet::scan(&**fs, &dir) {
             Ok(scan) => scan,
-            Err(pkv_snapshot_set::Error::Fs(error)) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(pkv_snapshot_set::Error::Fs(error))
+                if error.kind() == std::io::ErrorKind::NotFound =>
+            {
                 return Err(Error::NotFound { path: dir });
             }
             Err(error) => return Err(error.into()),
@@ -59,8 +61,15 @@ impl Inspection {
         let restore: Vec<_> = scan.get_snapshots_to_restore().into_iter().cloned().collect();
         let pool = IoPool::new(0);
         let root = recover::read_root(&**fs, &dir);
-        let options =
-            ReadOptions { fs: &**fs, dir: &dir, map_shards: 256, schema: None, pool: &pool, progress: None, root };
+        let options = ReadOptions {
+            fs: &**fs,
+            dir: &dir,
+            map_shards: 256,
+            schema: None,
+            pool: &pool,
+            progress: None,
+            root,
+        };
         let contents = recover::read(&restore, &options)?;
         Ok(Self { dir, contents })
     }
@@ -74,7 +83,10 @@ impl Inspection {
     /// The schema names of keys and values; `None` when the folder holds no store yet.
     #[must_use]
     pub fn schema(&self) -> Option<(&str, &str)> {
-        self.contents.identity.as_ref().map(|identity| (identity.key_schema.as_str(), identity.value_schema.as_str()))
+        self.contents
+            .identity
+            .as_ref()
+            .map(|identity| (identity.key_schema.as_str(), identity.value_schema.as_str()))
     }
 
     /// The store's random id.

@@ -13,7 +13,7 @@ use pkv_format::{
     Scanner, Seal, Step, Successor, find_frame,
 };
 use pkv_fs::File;
-use pkv_snapshot_set::SnapshotInfo;
+use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotInfo};
 
 use super::file::{NameSays, check_name, check_store, header_error, read_header};
 use super::load::{Base, ShardFile};
@@ -25,6 +25,9 @@ use crate::map::{Map, NewValue};
 
 /// How much of a log is in memory at a time; a larger frame gets as much as it needs.
 const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+
+/// With fewer bytes left in a window, zeros do not say that the log ends there.
+const HEADER_ROOM_BYTES: u64 = 24;
 
 /// A control frame and a little more: windows of the search behind a hole overlap by this much.
 const OVERLAP_BYTES: u64 = 64;
@@ -168,7 +171,7 @@ pub(super) fn open_logs(
             Err(newer @ HeaderError::Newer { .. }) => return Err(header_error(path, &newer)),
             // No frame was written before the header was synced, so that without frames it was the
             // creation that was interrupted.
-            Err(_) if is_zero(&*file, path, file_bytes, pkv_fs::SECTOR_BYTES)? => None,
+            Err(_) if is_unused(&*file, path, file_bytes)? => None,
             Err(bad) => return Err(header_error(path, &bad)),
         };
         if let Some(header) = &header {
@@ -203,9 +206,13 @@ pub(super) fn open_logs(
     Ok(OpenedLogs(logs))
 }
 
-/// Whether a file holds zeros alone from this offset on.
-fn is_zero(file: &dyn File, path: &Path, file_bytes: u64, from: u64) -> Result<bool> {
-    Ok(last_nonzero(file, path, file_bytes, from)?.is_none())
+/// Whether a file without a header can be one whose creation was interrupted: empty, or of at least
+/// the size that was synced before the header, with nothing behind the header's sector.
+fn is_unused(file: &dyn File, path: &Path, file_bytes: u64) -> Result<bool> {
+    if file_bytes > 0 && file_bytes < FRAMES_OFFSET {
+        return Ok(false);
+    }
+    Ok(last_nonzero(file, path, file_bytes, pkv_fs::SECTOR_BYTES)?.is_none())
 }
 
 /// The offset behind the last byte that is not zero, from this offset on.
@@ -242,6 +249,7 @@ pub(super) fn replay(
     let mut replay = Replay {
         options,
         map,
+        based: base.is_some(),
         next_seq: base.map_or(0, |base| base.start_seq) + 1,
         watermark: base.map_or(0, |base| base.end_seq),
         stop: None,
@@ -250,11 +258,18 @@ pub(super) fn replay(
         bytes_total,
     };
     let mut logs = opened.0;
-    let mut named = base.map(|base| Named {
-        ordinal: base.log_ordinal,
-        salt: base.log_salt,
-        by: PathBuf::new(),
-    });
+    let mut named = match (base, options.root) {
+        (Some(base), _) => Some(Named {
+            ordinal: base.log_ordinal,
+            salt: base.log_salt,
+            by: options.dir.to_path_buf(),
+        }),
+        (None, Some(root)) => {
+            let by = options.dir.join(LOCK_FILE_NAME);
+            Some(Named { ordinal: root.ordinal, salt: root.salt, by })
+        }
+        (None, None) => None,
+    };
     let mut previous: Option<(u64, u64)> = None;
     for log in &mut logs {
         let names_this = named.as_ref().is_some_and(|named| named.ordinal == log.ordinal);
@@ -290,26 +305,13 @@ pub(super) fn replay(
         }
     }
     if let (Some(named), None) = (&named, &replay.stop) {
-        let path = if named.by.as_os_str().is_empty() {
-            folder_of(options, &logs)
-        } else {
-            named.by.clone()
-        };
-        return Err(Error::damaged(
-            &path,
-            0,
-            format!("log {} should follow and is missing", named.ordinal),
-        ));
+        let reason = format!("log {} follows here and is missing", named.ordinal);
+        return Err(Error::damaged(&named.by, 0, reason));
     }
     report.writes = replay.writes;
     report.bytes_read += bytes_total;
     let Replay { next_seq, watermark, stop, .. } = replay;
     Ok(Logs { logs, next_seq, watermark, stop })
-}
-
-/// A path for an error about a file that is not there.
-fn folder_of(_options: &ReadOptions<'_>, logs: &[LogRead]) -> PathBuf {
-    logs.first().and_then(|log| log.path.parent()).map(Path::to_path_buf).unwrap_or_default()
 }
 
 impl LogRead {
@@ -330,6 +332,8 @@ impl LogRead {
 struct Replay<'a> {
     options: &'a ReadOptions<'a>,
     map: &'a Map,
+    /// There is a full snapshot: the logs before it are gone.
+    based: bool,
     next_seq: u64,
     watermark: u64,
     stop: Option<Stop>,
@@ -344,8 +348,21 @@ enum End {
     Clean,
     /// At a seal.
     Sealed,
-    /// At something that is no frame.
-    Bad(String),
+    /// At something that is no frame, or not the one that belongs there.
+    Bad(Flaw),
+}
+
+/// What is wrong with a frame.
+struct Flaw {
+    reason: String,
+    /// No crash explains it.
+    damage: bool,
+}
+
+impl From<String> for Flaw {
+    fn from(reason: String) -> Self {
+        Self { reason, damage: false }
+    }
 }
 
 impl Replay<'_> {
@@ -384,14 +401,12 @@ impl Replay<'_> {
             End::Clean => {
                 if let Some(last) = last_nonzero(&*log.file, &log.path, log.file_bytes, at)? {
                     log.dropped_bytes = last - at;
-                    if log.fate == Fate::Kept {
-                        self.stop_at(log, at, "zeros, and more bytes behind them", false);
-                    }
+                    self.stop_at(log, at, "zeros, and more bytes behind them", false);
                     self.search(log, header, at)?;
                 }
             }
-            End::Bad(reason) => {
-                self.stop_at(log, at, &reason, false);
+            End::Bad(Flaw { reason, damage }) => {
+                self.stop_at(log, at, &reason, damage);
                 let last = last_nonzero(&*log.file, &log.path, log.file_bytes, at)?;
                 log.dropped_bytes = last.map_or(0, |last| last - at);
                 self.search(log, header, at)?;
@@ -440,9 +455,9 @@ impl Replay<'_> {
                             break Some((scanner.offset(), End::Sealed));
                         }
                     }
+                    // The end of the window, or too near to it for a header.
                     Step::End { offset: at }
-                        if at < log.file_bytes
-                            && at == window.base() + bytes_u64(window.bytes().len()) =>
+                        if !window.at_end() && at + HEADER_ROOM_BYTES > window.end() =>
                     {
                         offset = at;
                         break None;
@@ -458,11 +473,13 @@ impl Replay<'_> {
                     Step::Partial { offset: at, .. } => {
                         break Some((
                             at,
-                            End::Bad("a frame that runs past the end of the file".into()),
+                            End::Bad(Flaw::from(
+                                "a frame that runs past the end of the file".to_owned(),
+                            )),
                         ));
                     }
                     Step::Bad { offset: at, why } => {
-                        break Some((at, End::Bad(format!("no valid frame: {why}"))));
+                        break Some((at, End::Bad(format!("no valid frame: {why}").into())));
                     }
                 }
             };
@@ -497,8 +514,8 @@ impl Replay<'_> {
             for frame in run.frames {
                 match self.count(log, frame, previous) {
                     Ok(()) => operations += run.operations_of(frame),
-                    Err(reason) => {
-                        early = Some((frame.offset, End::Bad(reason)));
+                    Err(flaw) => {
+                        early = Some((frame.offset, End::Bad(flaw)));
                         break;
                     }
                 }
@@ -507,7 +524,7 @@ impl Replay<'_> {
             if early.is_none()
                 && let Some((offset, reason)) = &run.bad
             {
-                early = Some((*offset, End::Bad(reason.clone())));
+                early = Some((*offset, End::Bad(reason.clone().into())));
             }
             if early.is_some() {
                 break;
@@ -527,53 +544,35 @@ impl Replay<'_> {
         log: &mut LogRead,
         frame: &Frame<'_>,
         previous: Option<(u64, u64)>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Flaw> {
+        let cannot_read = |what, why| format!("{what} that cannot be read: {why}");
+        if frame.kind == FrameKind::Link {
+            let link = Link::decode(frame.body).map_err(|why| cannot_read("a link", why))?;
+            self.check_link(&link, previous)?;
+            if log.linked {
+                return Err("a second link".to_owned().into());
+            }
+            self.watermark = self.watermark.max(link.watermark);
+        } else if !log.linked {
+            return Err("the log does not begin with a link".to_owned().into());
+        }
         let last_seq = self.next_seq - 1;
         let expected = if frame.kind == FrameKind::Data { self.next_seq } else { last_seq };
         if frame.seq != expected {
-            return Err(format!("a frame of write {} where {expected} belongs", frame.seq));
+            return Err(format!("a frame of write {} where {expected} belongs", frame.seq).into());
         }
         match frame.kind {
-            FrameKind::Data if log.linked => {
+            FrameKind::Data => {
                 self.next_seq += 1;
                 self.writes += 1;
             }
-            FrameKind::Data => return Err("the log does not begin with a link".into()),
-            FrameKind::Link => {
-                let link = Link::decode(frame.body)
-                    .map_err(|why| format!("a link that cannot be read: {why}"))?;
-                if log.linked {
-                    return Err("a second link".into());
-                }
-                if let Some((ordinal, salt)) = previous
-                    && (link.previous_ordinal, link.previous_salt) != (ordinal, salt)
-                {
-                    return Err(format!(
-                        "it follows log {}, not log {ordinal} before it",
-                        link.previous_ordinal
-                    ));
-                }
-                if previous.is_none()
-                    && link.previous_ordinal != 0
-                    && self.next_seq == 1
-                    && frame.seq == 0
-                {
-                    return Err(format!(
-                        "it follows log {}, which is missing",
-                        link.previous_ordinal
-                    ));
-                }
-                log.linked = true;
-                self.watermark = self.watermark.max(link.watermark);
-            }
+            FrameKind::Link => log.linked = true,
             FrameKind::Mark => {
-                let mark = Mark::decode(frame.body)
-                    .map_err(|why| format!("a sync mark that cannot be read: {why}"))?;
+                let mark = Mark::decode(frame.body).map_err(|why| cannot_read("a mark", why))?;
                 self.watermark = self.watermark.max(mark.watermark);
             }
             FrameKind::Seal => {
-                let seal = Seal::decode(frame.body)
-                    .map_err(|why| format!("a seal that cannot be read: {why}"))?;
+                let seal = Seal::decode(frame.body).map_err(|why| cannot_read("a seal", why))?;
                 self.watermark = self.watermark.max(seal.watermark);
                 log.seal = Some(seal);
             }
@@ -583,6 +582,24 @@ impl Replay<'_> {
             _ => log.frames.push(Piece { offset: frame.offset, last_seq: frame.seq }),
         }
         Ok(())
+    }
+
+    /// A log whose predecessor is not there is damage, whatever the watermarks say: the name of a log is
+    /// durable before its first frame, and logs are removed from the newest down.
+    fn check_link(&self, link: &Link, previous: Option<(u64, u64)>) -> Result<(), Flaw> {
+        let (ordinal, salt) = match previous {
+            Some(previous) => previous,
+            None if self.based => return Ok(()),
+            None => (0, 0),
+        };
+        if (link.previous_ordinal, link.previous_salt) == (ordinal, salt) {
+            return Ok(());
+        }
+        let reason = match ordinal {
+            0 => format!("it follows log {}, which is missing", link.previous_ordinal),
+            _ => format!("it follows log {}, not log {ordinal} before it", link.previous_ordinal),
+        };
+        Err(Flaw { reason, damage: true })
     }
 
     /// Looks for watermarks in what is not applied.

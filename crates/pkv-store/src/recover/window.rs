@@ -28,14 +28,14 @@ impl<'a> Window<'a> {
         &self.bytes
     }
 
-    /// Their offset in the file.
-    pub(super) fn base(&self) -> u64 {
-        self.base
+    /// Where the window ends in the file.
+    pub(super) fn end(&self) -> u64 {
+        self.base + bytes_u64(self.bytes.len())
     }
 
     /// Whether the window reaches the file's end.
     pub(super) fn at_end(&self) -> bool {
-        self.base + bytes_u64(self.bytes.len()) >= self.file_bytes
+        self.end() >= self.file_bytes
     }
 
     /// Reads `bytes` from `offset`, fewer at the file's end. The memory taken is never more than the

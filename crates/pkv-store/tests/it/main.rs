@@ -1,3 +1,4 @@
 //! The store's tests on a real disk and on the simulated one, a module for each promise.
 
 mod api;
+mod crash_sim;
