@@ -76,6 +76,17 @@ impl Cargo {
         Err(Failure::Task(format!("`{}` failed: {status}", self.shown)))
     }
 
+    /// Runs it as a part of this program: not shown, and what it failed with is what this fails with.
+    #[cfg(not(feature = "demo"))]
+    pub(crate) fn run_as_this(mut self) -> Outcome {
+        let status = self.command.status().map_err(failed(&self.shown))?;
+        match status.code().map(u8::try_from) {
+            Some(Ok(0)) => Ok(()),
+            Some(Ok(code)) => Err(Failure::Told(code)),
+            _ => Err(Failure::Task(format!("`{}` failed: {status}", self.shown))),
+        }
+    }
+
     /// Runs it and returns what it printed.
     #[cfg(feature = "demo")]
     pub(crate) fn output(mut self) -> Result<String, Failure> {

@@ -37,7 +37,9 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let files = arguments.names();
     arguments.finish()?;
 
-    let corpus = if files.is_empty() { Corpus::downloaded()? } else { Corpus::of(&files)? };
+    let folder = Folder::create()?;
+    let corpus =
+        if files.is_empty() { Corpus::downloaded(&folder.path)? } else { Corpus::of(&files)? };
     let start = Instant::now();
     let expected = Expected::count(&corpus)?;
     println!(
@@ -47,7 +49,6 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
         start.elapsed().as_secs_f64()
     );
 
-    let folder = Folder::create()?;
     let mut lives = Lives::new(&folder.path, &corpus, Random::new(seed))?;
     let outcome = lives
         .run(kills)

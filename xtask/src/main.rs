@@ -27,6 +27,9 @@ pub(crate) enum Failure {
     Usage(String),
     /// The task ran and found something: exit code 1.
     Task(String),
+    /// This program, started once more, failed with this exit code and said why itself.
+    #[cfg(not(feature = "demo"))]
+    Told(u8),
 }
 
 /// What a task returns.
@@ -116,6 +119,8 @@ fn main() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        #[cfg(not(feature = "demo"))]
+        Err(Failure::Told(code)) => ExitCode::from(code),
         Err(Failure::Task(message)) => {
             eprintln!("xtask {name}: {message}");
             ExitCode::FAILURE
@@ -153,8 +158,7 @@ fn run_demo(arguments: Arguments) -> Outcome {
     ])
     .in_current_directory()
     .arguments(arguments.into_words())
-    .quiet()
-    .run()
+    .run_as_this()
 }
 
 #[cfg(feature = "demo")]

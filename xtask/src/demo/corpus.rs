@@ -15,21 +15,21 @@ pub(super) struct Corpus {
 }
 
 impl Corpus {
-    /// Every `.rs` and `.md` file of this project and of the dependencies that cargo has downloaded.
-    pub(super) fn downloaded() -> Result<Self, Failure> {
+    /// Every `.rs` and `.md` file of this project and of the dependencies that cargo has downloaded. The
+    /// project's are copied into `folder` first, since somebody may be writing them right now.
+    pub(super) fn downloaded(folder: &Path) -> Result<Self, Failure> {
         let metadata = Cargo::new(["metadata", "--format-version", "1", "--offline"])
             .output()
             .or_else(|_| Cargo::new(["metadata", "--format-version", "1"]).output())?;
-        let mut folders: BTreeSet<PathBuf> = manifest_paths(&metadata)
+        let folders: BTreeSet<PathBuf> = manifest_paths(&metadata)
             .iter()
             .filter_map(|manifest| Path::new(manifest).parent())
-            .filter(|folder| !folder.starts_with(workspace()))
+            .filter(|folder| !folder.starts_with(workspace()) && folder.is_dir())
             .map(Path::to_owned)
             .collect();
-        folders.insert(workspace().to_owned());
-        let mut files = BTreeSet::new();
-        for folder in folders.iter().filter(|folder| folder.is_dir()) {
-            collect(folder, &mut files)?;
+        let mut files = copies(&folder.join("project"))?;
+        for folder in folders {
+            collect(&folder, &mut files)?;
         }
         Self::with_stamps(files)
     }
@@ -77,6 +77,22 @@ fn stamp(file: &str) -> Result<(u64, SystemTime), Failure> {
 fn manifest_paths(metadata: &str) -> Vec<String> {
     let values = metadata.split("\"manifest_path\":\"").skip(1);
     values.filter_map(|rest| Some(rest.split_once('"')?.0.replace("\\\\", "\\"))).collect()
+}
+
+/// Copies the project's text files to `folder`; returns the copies.
+fn copies(folder: &Path) -> Result<BTreeSet<String>, Failure> {
+    let mut originals = BTreeSet::new();
+    collect(workspace(), &mut originals)?;
+    let mut copies = BTreeSet::new();
+    for original in originals {
+        let below = Path::new(&original).strip_prefix(workspace()).map_err(failed(&original))?;
+        let copy = folder.join(below);
+        std::fs::create_dir_all(copy.parent().unwrap_or(folder))
+            .map_err(failed(folder.display()))?;
+        std::fs::copy(&original, &copy).map_err(failed(&original))?;
+        copies.extend(copy.into_os_string().into_string());
+    }
+    Ok(copies)
 }
 
 /// Adds the text files below a folder; built things, hidden things and links are left out.
