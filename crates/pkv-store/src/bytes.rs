@@ -255,6 +255,15 @@ impl ByteStore {
     }
 }
 
+impl<'a> IntoIterator for &'a ByteStore {
+    type Item = Result<(Vec<u8>, Vec<u8>)>;
+    type IntoIter = ByteIter<'a>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
 impl Drop for ByteStore {
     fn drop(&mut self) {
         // An error can be had from `close` alone.

@@ -36,7 +36,8 @@ pub struct Inspection {
 impl Inspection {
     /// Reads a folder on the real file system.
     pub fn of(dir: impl AsRef<Path>) -> Result<Self> {
-        Self::on(&(Arc::new(pkv_fs::StdFs) as Arc<dyn Fs>), dir)
+        let fs: Arc<dyn Fs> = Arc::new(pkv_fs::StdFs);
+        Self::on(&fs, dir)
     }
 
     /// Reads a folder on any file system.

@@ -47,8 +47,11 @@ use crate::write::{Decision, Prepare};
 pub struct Store<K, V> {
     bytes: ByteStore,
     durability: Durability,
-    types: PhantomData<fn(K, V) -> (K, V)>,
+    types: PhantomData<Both<K, V>>,
 }
+
+/// Takes and gives keys and values and owns none, so that a store can be shared whatever they are.
+type Both<K, V> = fn(K, V) -> (K, V);
 
 impl<K, V> std::fmt::Debug for Store<K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

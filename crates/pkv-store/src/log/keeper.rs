@@ -38,12 +38,11 @@ impl Log {
             let wanted = tail.wanted_segment();
             if let (Some(bytes), State::Open) = (wanted, &tail.state) {
                 drop(tail);
-                match self.prepare_next(bytes) {
-                    Ok(()) => retry = RETRY_MIN,
-                    Err(_) => {
-                        self.pause(retry);
-                        retry = (retry * 2).min(RETRY_MAX);
-                    }
+                if self.prepare_next(bytes).is_ok() {
+                    retry = RETRY_MIN;
+                } else {
+                    self.pause(retry);
+                    retry = (retry * 2).min(RETRY_MAX);
                 }
                 continue;
             }

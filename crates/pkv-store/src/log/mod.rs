@@ -104,6 +104,10 @@ pub(crate) struct Log {
 
 /// Everything that appending changes.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says whether one thread sleeps or has to do something"
+)]
 struct Tail {
     state: State,
     current: Option<Active>,

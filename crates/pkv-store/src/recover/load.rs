@@ -77,7 +77,7 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
     let mut base: Option<Base> = None;
     for (footer, shard) in footers.into_iter().zip(shards) {
         let footer = footer?;
-        let base = base.get_or_insert_with(|| Base {
+        let base = base.get_or_insert(Base {
             start_seq: footer.start_seq,
             end_seq: footer.end_seq,
             log_ordinal: footer.log_ordinal,
@@ -98,7 +98,7 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
         base.end_seq = base.end_seq.max(footer.end_seq);
         base.records += footer.records;
     }
-    base.ok_or(Error::Closed)
+    base.ok_or_else(|| Error::damaged(options.dir, 0, "a snapshot without shards"))
 }
 
 /// Loads one shard file: blocks, then the footer, then nothing.

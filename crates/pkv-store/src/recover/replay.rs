@@ -727,7 +727,7 @@ fn apply(map: &Map, runs: &[&[Placed<'_>]], group: usize, groups: usize) -> Resu
                 drop(shard.set(placed.hash, key, value));
             }
             Operation::Remove { key } if mine(shard) => {
-                drop(map.write(shard).remove(placed.hash, key))
+                drop(map.write(shard).remove(placed.hash, key));
             }
             Operation::Clear => {
                 for shard in (0..map.shards()).filter(|shard| mine(*shard)) {
