@@ -30,6 +30,17 @@ impl<T> AckLog<T> {
         events.push((op, event));
     }
 
+    /// What had been acknowledged when operation `op` was in flight, for disks that are made without an
+    /// [`crate::Explorer`], as by [`crate::Journal::state_at`]. Costs a copy of all events.
+    #[must_use]
+    pub fn before(&self, op: u64, crash: Crash) -> Acked<T>
+    where
+        T: Clone,
+    {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Acked::new(&Arc::new(events), op, crash)
+    }
+
     /// All events, each with the operation it came after.
     pub(crate) fn into_events(self) -> Arc<Vec<(u64, T)>> {
         Arc::new(self.events.into_inner().unwrap_or_else(PoisonError::into_inner))

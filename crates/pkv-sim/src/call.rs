@@ -40,6 +40,8 @@ pub(crate) struct Inner {
     pub(crate) next_file: u64,
     pub(crate) calls: HashMap<Op, u64>,
     pub(crate) faults: Faults,
+    /// The calls that failed by a fault.
+    pub(crate) faults_met: Vec<u64>,
     pub(crate) journal: Option<(State, Vec<(u64, Event)>)>,
     pub(crate) cut_at: Option<u64>,
     pub(crate) crashed: Option<Instant>,
@@ -188,7 +190,11 @@ impl Inner {
         }
         let calls = self.calls.entry(op).or_insert(0);
         *calls = calls.saturating_add(1);
-        Ok(self.faults.meet(op))
+        let met = self.faults.meet(op);
+        if met.is_some() {
+            self.faults_met.push(self.last_op);
+        }
+        Ok(met)
     }
 
     fn is_cut(&self) -> bool {
@@ -221,6 +227,7 @@ impl Disk {
             last_op,
             calls: HashMap::new(),
             faults: Faults::default(),
+            faults_met: Vec::new(),
             journal: None,
             cut_at: None,
             crashed: None,

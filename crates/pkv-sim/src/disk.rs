@@ -114,6 +114,13 @@ impl SimFs {
         self.lock_inner().faults.clear();
     }
 
+    /// The numbers of the calls that failed by an injected fault, ascending: whether a fault was met at
+    /// all, and from when on the store could know.
+    #[must_use]
+    pub fn faults_met(&self) -> Vec<u64> {
+        self.lock_inner().faults_met.clone()
+    }
+
     /// How many calls of this class were made, failed ones included. Copies into mapped segments are
     /// not among them.
     #[must_use]

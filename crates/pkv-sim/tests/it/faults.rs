@@ -41,6 +41,36 @@ fn the_nth_call_of_a_class_fails_once_or_for_good() {
     fs.list(Path::new("/")).unwrap();
 }
 
+#[test]
+fn the_disk_tells_which_calls_met_a_fault() {
+    let (fs, file) = disk_with_file();
+    fs.inject(Fault::from_then_on(Op::Write, 2, FaultKind::Eio));
+    file.write_at(0, &[1]).unwrap();
+    assert!(fs.faults_met().is_empty());
+    file.write_at(0, &[2]).unwrap_err();
+    let first = fs.last_op();
+    file.sync_data().unwrap();
+    file.write_at(0, &[3]).unwrap_err();
+    assert_eq!(fs.faults_met(), [first, first + 2]);
+}
+
+#[test]
+fn a_journal_is_checked_against_what_was_acknowledged_by_then() {
+    let (fs, file) = disk_with_file();
+    fs.start_journal();
+    let log = AckLog::new(&fs);
+    file.write_at(0, &[1]).unwrap();
+    log.ack(1_u8);
+    file.write_at(0, &[2]).unwrap();
+    log.ack(2);
+    let journal = fs.take_journal().unwrap();
+    let [.., second, end] = journal.cuts()[..] else { panic!("two writes and the end") };
+    assert_eq!(log.before(second, Crash::Kill).last(), Some(&1));
+    assert_eq!(contents(&journal.state_at(second).survivors(Crash::Kill, Choice::Nothing)), [1]);
+    assert_eq!(log.before(end, Crash::Kill).last(), Some(&2));
+    assert_eq!(log.before(end, Crash::Kill).whole_run().len(), 2);
+}
+
 type Call<'a> = Box<dyn Fn() -> pkv_fs::Result<()> + 'a>;
 
 #[test]
