@@ -74,7 +74,7 @@ pub enum Error {
     /// Removing this snapshot would leave a folder that does not open, or that lacks what it promises.
     #[error(
         "cannot remove {snapshot_type} snapshot {ordinal} in {dir}: full ones go by pruning, and of \
-         the diffs that are needed only the newest can go",
+         the diffs of several shards that are needed only the newest can go",
         dir = dir.display()
     )]
     NotRemovable {

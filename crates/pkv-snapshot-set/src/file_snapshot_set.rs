@@ -219,7 +219,8 @@ impl FileSnapshotSet {
     }
 
     /// Removes a snapshot that its owner gave up: a pending one, a diff below the latest full
-    /// snapshot, or the newest diff. Remove several diffs from the newest down.
+    /// snapshot, the newest diff, or any diff of one shard, whose removal is a single step. Remove
+    /// several diffs that hold something from the newest down.
     ///
     /// 1. Check.
     /// 2. Empty the shards of a diff that is needed to restore, if it has several, and sync them.
@@ -243,7 +244,8 @@ impl FileSnapshotSet {
         let needed = self.get_snapshots_to_restore();
         let is_needed = needed.iter().any(|needed| needed.ordinal == ordinal);
         let is_newest = needed.last().is_some_and(|newest| newest.ordinal == ordinal);
-        if snapshot_type == SnapshotType::FullCompleted || (is_needed && !is_newest) {
+        let leaves_a_gap = is_needed && !is_newest && info.shard_paths.len() > 1;
+        if snapshot_type == SnapshotType::FullCompleted || leaves_a_gap {
             return Err(Error::NotRemovable { dir: dir(), snapshot_type, ordinal });
         }
 

@@ -6,10 +6,12 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a failure in a helper fails the test")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use pkv_fs::{Access, Fs, Op};
+use pkv_fs::{Access, Entry, File, Fs, Lock, Op};
 use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
 use pkv_snapshot_set::admin::SnapshotSetAdmin;
 use pkv_snapshot_set::{
@@ -454,17 +456,8 @@ fn what_cannot_be_purged_is_reported_and_goes_with_the_next_purge() {
     assert_eq!(report.removed, removed.map(|name| Path::new(DIR).join(name)));
 }
 
-#[test]
-fn what_opening_dropped_does_not_come_back_below_what_is_made_next() {
-    let fs = SimFs::new(6);
-    fs.plant(Path::new("/data/other"), b"the parent folder is there");
-    fs.plant(&Path::new(DIR).join("snapshot_1_1-of-2_diff.bin"), b"");
-    fs.start_journal();
-    let mut log = Log::default();
-    let mut set = open(&fs, Options::new()).expect("open");
-    log.note(&fs, Event::Opened);
-    assert_eq!(set.report().dropped_creation, Some(SnapshotOrdinal(1)));
-    diff(&fs, &mut set, &mut log, 2).expect("a diff");
+/// Every crash at every operation of the recorded run.
+fn check_every_crash(fs: &SimFs, log: &Log) {
     let journal = fs.take_journal().expect("a journal");
     let mut replay = journal.replay();
     for op in journal.cuts() {
@@ -476,4 +469,124 @@ fn what_opening_dropped_does_not_come_back_below_what_is_made_next() {
             }
         }
     }
+}
+
+#[test]
+fn what_opening_dropped_does_not_come_back_below_what_is_made_next() {
+    let fs = SimFs::new(6);
+    fs.plant(Path::new("/data/other"), b"the parent folder is there");
+    fs.plant(&Path::new(DIR).join("snapshot_1_1-of-2_diff.bin"), b"");
+    fs.start_journal();
+    let mut log = Log::default();
+    let mut set = open(&fs, Options::new()).expect("open");
+    log.note(&fs, Event::Opened);
+    assert_eq!(set.report().dropped_creation, Some(SnapshotOrdinal(1)));
+    diff(&fs, &mut set, &mut log, 2).expect("a diff");
+    check_every_crash(&fs, &log);
+}
+
+#[test]
+fn what_a_failed_creation_made_does_not_come_back_below_what_is_made_next() {
+    // The second time the first removal fails as well, so that the next creation has to clear up.
+    for removal_fails in [false, true] {
+        let fs = SimFs::new(8);
+        fs.plant(Path::new("/data/other"), b"the parent folder is there");
+        let mut log = Log::default();
+        let mut set = open(&fs, Options::new().create(true)).expect("open");
+        log.note(&fs, Event::Opened);
+        fs.start_journal();
+        fs.inject(Fault::once(Op::Create, 3, FaultKind::Enospc));
+        if removal_fails {
+            fs.inject(Fault::once(Op::Remove, 2, FaultKind::Eio));
+        }
+        assert_eq!(diff(&fs, &mut set, &mut log, 3), None);
+        diff(&fs, &mut set, &mut log, 3).expect("a diff");
+        check_every_crash(&fs, &log);
+    }
+}
+
+/// A disk on which creating one file fails after it was made.
+#[derive(Debug)]
+struct HalfMade {
+    fs: Arc<SimFs>,
+    path: PathBuf,
+}
+
+impl Fs for HalfMade {
+    fn create_new(&self, path: &Path) -> pkv_fs::Result<Arc<dyn File>> {
+        let file = self.fs.create_new(path)?;
+        if path == self.path {
+            return Err(pkv_fs::Error::new(Op::Create, path, ErrorKind::TimedOut.into()));
+        }
+        Ok(file)
+    }
+
+    fn create_dir(&self, dir: &Path) -> pkv_fs::Result<bool> {
+        self.fs.create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> pkv_fs::Result<Vec<Entry>> {
+        self.fs.list(dir)
+    }
+
+    fn open(&self, path: &Path, access: Access) -> pkv_fs::Result<Arc<dyn File>> {
+        self.fs.open(path, access)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> pkv_fs::Result<()> {
+        self.fs.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> pkv_fs::Result<()> {
+        self.fs.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> pkv_fs::Result<()> {
+        self.fs.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path, wait: Duration) -> pkv_fs::Result<Box<dyn Lock>> {
+        self.fs.lock(path, wait)
+    }
+
+    fn can_map(&self, dir: &Path) -> pkv_fs::Result<bool> {
+        self.fs.can_map(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> pkv_fs::Result<Option<u64>> {
+        self.fs.free_bytes(dir)
+    }
+
+    fn random_u64(&self) -> u64 {
+        self.fs.random_u64()
+    }
+
+    fn unix_time_ms(&self) -> u64 {
+        self.fs.unix_time_ms()
+    }
+}
+
+#[test]
+fn what_a_failed_creation_left_is_gone_before_the_next_one_is_made() {
+    let fs = SimFs::new(7);
+    fs.plant(Path::new("/data/other"), b"the parent folder is there");
+    // The second file is made although the call fails; the first two removals fail, too.
+    let path = Path::new(DIR).join("snapshot_1_1-of-3_diff.bin");
+    let half_made: Arc<dyn Fs> = Arc::new(HalfMade { fs: fs.clone(), path: path.clone() });
+    let options = Options::new().create(true);
+    let mut set = FileSnapshotSet::open_with(half_made, DIR, options).expect("open");
+    fs.inject(Fault::once(Op::Remove, 1, FaultKind::Eio));
+    fs.inject(Fault::once(Op::Remove, 2, FaultKind::Eio));
+    for failed in [Op::Create, Op::Remove] {
+        let error = set.create_or_get_snapshot(SnapshotType::Diff, 3, false).expect_err("fails");
+        assert!(matches!(&error, Error::Fs(error) if error.op == failed), "{error}");
+        assert_eq!(set.snapshots(), []);
+        assert!(fs.contents(&path).is_some());
+    }
+    let info = set.create_or_get_snapshot(SnapshotType::Diff, 3, false).expect("created");
+    assert_eq!(info.ordinal, SnapshotOrdinal(2));
+    assert_eq!(fs.paths().len(), 5, "three shards, the lock, the foreign file: {:?}", fs.paths());
+    set.close();
+    let set = open(&fs, Options::new()).expect("opens");
+    assert_eq!(set.snapshots(), [info]);
 }

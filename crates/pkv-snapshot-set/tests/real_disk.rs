@@ -343,11 +343,12 @@ fn snapshots_that_are_needed_cannot_be_removed_one_by_one() {
     let mut set = open(dir.path());
     create(&mut set, SnapshotType::Diff, 3);
     create(&mut set, SnapshotType::Pending, 2);
-    for ordinal in [2, 4, 6, 7].map(SnapshotOrdinal) {
+    create(&mut set, SnapshotType::Diff, 1);
+    for ordinal in [2, 4, 6, 8].map(SnapshotOrdinal) {
         let error = set.remove_snapshot(ordinal).expect_err("needed");
         assert!(matches!(error, Error::NotRemovable { .. }), "{error}");
     }
-    for ordinal in [1, 9, 8, 7].map(SnapshotOrdinal) {
+    for ordinal in [1, 9, 7, 10, 8].map(SnapshotOrdinal) {
         set.remove_snapshot(ordinal).expect("removed");
         assert!(set.snapshots().iter().all(|info| info.ordinal != ordinal));
     }

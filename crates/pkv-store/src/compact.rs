@@ -176,7 +176,7 @@ impl Core {
 
     /// Step 5. What cannot be purged now is purged by a later snapshot.
     fn publish(&self, ordinal: SnapshotOrdinal) -> Result<()> {
-        self.compaction.check()?;
+        self.check_going_on()?;
         let published = self.folder.with_set(|set| Ok(set.publish(ordinal, true, true)?));
         match published {
             Ok(report) => {
@@ -195,6 +195,12 @@ impl Core {
                 Err(error)
             }
         }
+    }
+
+    /// Neither closed nor poisoned: after a poisoning nothing is written any more.
+    fn check_going_on(&self) -> Result<()> {
+        self.compaction.check()?;
+        self.log.poisoned().map_or(Ok(()), |cause| Err(Error::Poisoned(cause)))
     }
 
     /// Whether the logs are worth a compaction.
@@ -299,7 +305,7 @@ impl ShardWriter {
     fn write_map_shard(&mut self, core: &Core, shard: usize, copy: &mut BucketCopy) -> Result<()> {
         let mut cursor = Some(Cursor::default());
         while let Some(at) = cursor {
-            core.compaction.check()?;
+            core.check_going_on()?;
             cursor = core.map.read(shard).copy_bucket(at, copy).map_err(|_| Error::OutOfMemory)?;
             self.write_copy(copy)?;
         }

@@ -191,11 +191,10 @@ impl Log {
             }
         }
         tail.synced_bytes = bytes;
+        tail.mark_unsynced = false;
         if seq > self.durable_seq() {
             self.durable_seq.store(seq, Ordering::Release);
             tail.mark_due = Some(seq);
-        } else {
-            tail.mark_unsynced = false;
         }
         let retired = !tail.retired.is_empty();
         drop(tail);

@@ -100,11 +100,20 @@ impl Log {
     /// Makes a segment ready: file, header, mapping, first pages. The caller holds the creation lock.
     pub(crate) fn prepare(&self, segment_bytes: u64) -> Result<Prepared> {
         let made = self.folder.create_log(segment_bytes).and_then(|log| {
-            let segment = log.file.segment(log.segment_bytes, self.settings.way)?;
-            segment
-                .populate(FRAMES_OFFSET, POPULATE_BYTES.min(log.segment_bytes - FRAMES_OFFSET))?;
-            Ok(Prepared { log, segment })
+            match log.file.segment(log.segment_bytes, self.settings.way) {
+                Ok(segment) => Ok(Prepared { log, segment }),
+                Err(error) => {
+                    // Best effort: an unused log that stays behind is dropped by the next opening.
+                    let _ = self.folder.remove(log.ordinal);
+                    Err(error.into())
+                }
+            }
         });
+        if let Ok(Prepared { log, segment }) = &made {
+            // A failure leaves the pages to the writer, which is slower and right.
+            let bytes = POPULATE_BYTES.min(log.segment_bytes - FRAMES_OFFSET);
+            let _ = segment.populate(FRAMES_OFFSET, bytes);
+        }
         if let Err(Error::Fs(error)) = &made
             && matches!(error.op, pkv_fs::Op::Sync | pkv_fs::Op::SyncDir)
         {
@@ -145,12 +154,13 @@ impl Log {
                 return Err(error);
             }
         };
+        let log_bytes_before = tail.log_bytes;
         let rotated = self.rotate(&mut tail, 0);
         let answer = Rotated {
             start_seq: tail.last_seq,
             ordinal: tail.current.as_ref().map_or(0, |active| active.log.ordinal),
             salt: tail.current.as_ref().map_or(0, |active| active.log.salt),
-            log_bytes_before: tail.log_bytes,
+            log_bytes_before,
             log_count_before: tail.log_count.saturating_sub(1),
         };
         drop(tail);

@@ -211,8 +211,8 @@ pub(crate) enum Wait {
     Room(u64),
     /// A sync, so that not too much is unsynced.
     Sync,
-    /// A compaction, so that the logs do not grow for ever.
-    Compaction,
+    /// A compaction, so that the logs have room for so many bytes.
+    Compaction(u64),
     /// Touched pages.
     Populate,
 }
@@ -315,12 +315,8 @@ impl Log {
         if unsynced > 0 && unsynced + bytes > self.settings.unsynced_bytes_max {
             return Err(Refused::Wait(Wait::Sync));
         }
-        if self
-            .settings
-            .log_bytes_max
-            .is_some_and(|max| tail.log_bytes + bytes > max && tail.log_count > 0)
-        {
-            return Err(Refused::Wait(Wait::Compaction));
+        if tail.is_log_full(self.settings.log_bytes_max, bytes) {
+            return Err(Refused::Wait(Wait::Compaction(bytes)));
         }
         if !tail.current.as_ref().is_some_and(|active| active.fits(bytes)) {
             self.rotate(tail, bytes)?;
@@ -334,9 +330,10 @@ impl Log {
 
     /// Takes the prepared segment into use.
     ///
-    /// 1. The full segment gets its seal, which names the next log.
-    /// 2. The next log gets its link, which names the one before.
-    /// 3. Frames go to it.
+    /// 1. The next log gets its link, which names the one before.
+    /// 2. The full segment gets its seal, which names the next log: **the commit point**. What a seal names
+    ///    must be there when the folder is opened, so it comes when nothing can fail any more.
+    /// 3. Frames go to the next log.
     ///
     /// Nothing is synced here: the next sync goes over both, the older one first.
     fn rotate(&self, tail: &mut Tail, bytes: u64) -> Result<(), Refused> {
@@ -366,42 +363,29 @@ impl Log {
 
     fn take_into_use(&self, tail: &mut Tail, next: &Prepared) -> Result<Active> {
         let watermark = self.durable_seq.load(Ordering::Acquire);
-        // 1.
-        if let Some(full) = &mut tail.current {
-            let seal = Seal { watermark, next_ordinal: next.log.ordinal, next_salt: next.log.salt };
-            let frame = seal_frame(&seal, full.log.seed, full.end, tail.last_seq);
-            if let Err(error) = full.segment.write(full.end, &frame) {
-                return Err(self.write_failed(tail, error));
-            }
-            full.end += SEAL_FRAME_BYTES;
-        }
-        if let Some(full) = tail.current.take() {
-            tail.previous = Some(Previous {
-                path: full.log.path.clone(),
-                ordinal: full.log.ordinal,
-                salt: full.log.salt,
-                seed: full.log.seed,
-                names_next: true,
-            });
-            tail.appended_bytes += SEAL_FRAME_BYTES;
-            tail.log_bytes += SEAL_FRAME_BYTES;
-            tail.behind.push_back(Behind::Segment {
-                log: full.log,
-                segment: full.segment,
-                end: full.end,
-            });
-        }
-        // 2.
-        let link = Link {
-            previous_ordinal: tail.previous.as_ref().map_or(0, |log| log.ordinal),
-            previous_salt: tail.previous.as_ref().map_or(0, |log| log.salt),
-            watermark,
-        };
+        let (ordinal, salt) = (next.log.ordinal, next.log.salt);
+        // 1. A link to a log that goes on after all, because step 2 failed, does not count: the numbers differ.
+        let link = tail.link(watermark);
         let frame = link_frame(&link, next.log.seed, FRAMES_OFFSET, tail.last_seq);
         if let Err(error) = next.segment.write(FRAMES_OFFSET, &frame) {
             return Err(self.write_failed(tail, error));
         }
-        let (ordinal, salt) = (next.log.ordinal, next.log.salt);
+        // 2.
+        let last_seq = tail.last_seq;
+        if let Some(mut full) = tail.current.take() {
+            let seal = Seal { watermark, next_ordinal: ordinal, next_salt: salt };
+            let frame = seal_frame(&seal, full.log.seed, full.end, last_seq);
+            if let Err(error) = full.segment.write(full.end, &frame) {
+                tail.current = Some(full);
+                return Err(self.write_failed(tail, error));
+            }
+            full.end += SEAL_FRAME_BYTES;
+            tail.previous = Some(Previous::of(&full.log));
+            tail.appended_bytes += SEAL_FRAME_BYTES;
+            tail.log_bytes += SEAL_FRAME_BYTES;
+            let Active { log, segment, end, .. } = full;
+            tail.behind.push_back(Behind::Segment { log, segment, end });
+        }
         match &mut tail.previous {
             None => tail.behind.push_back(Behind::Root { ordinal, salt }),
             Some(previous) if !previous.names_next => {
@@ -469,7 +453,7 @@ impl Log {
             Wait::Room(bytes) if self.settings.background => self.wait_for_room(bytes),
             Wait::Room(bytes) => self.prepare_next(bytes),
             Wait::Sync => self.sync(),
-            Wait::Compaction => self.wait_for_compaction(),
+            Wait::Compaction(bytes) => self.wait_for_compaction(bytes),
             Wait::Populate => {
                 self.wait_for_pages();
                 Ok(())
@@ -493,11 +477,9 @@ impl Log {
         }
     }
 
-    fn wait_for_compaction(&self) -> Result<()> {
+    fn wait_for_compaction(&self, bytes: u64) -> Result<()> {
         let mut tail = self.tail.lock();
-        let max = self.settings.log_bytes_max.unwrap_or(u64::MAX);
-        tail.compaction_asked = true;
-        while tail.log_bytes >= max.saturating_sub(ROOM_KEPT_BYTES) {
+        while tail.is_log_full(self.settings.log_bytes_max, bytes) {
             tail.check_open()?;
             let reason = match &tail.compaction_failing {
                 Some(cause) => Some(cause.to_string()),
@@ -505,8 +487,10 @@ impl Log {
                 None => Some("the store has no threads: call compact()".to_owned()),
             };
             if let Some(reason) = reason {
-                return Err(Error::LogFull { bytes: tail.log_bytes, bytes_max: max, reason });
+                let bytes_max = self.settings.log_bytes_max.unwrap_or(u64::MAX);
+                return Err(Error::LogFull { bytes: tail.log_bytes, bytes_max, reason });
             }
+            tail.compaction_asked = true;
             self.keeper_wanted.notify_one();
             self.room.wait_for(&mut tail, Duration::from_millis(100));
         }
@@ -575,12 +559,35 @@ pub(crate) struct LogUsage {
 }
 
 impl Tail {
+    /// The link of the log that comes next.
+    fn link(&self, watermark: u64) -> Link {
+        let before = match (&self.current, &self.previous) {
+            (Some(active), _) => (active.log.ordinal, active.log.salt),
+            (None, Some(previous)) => (previous.ordinal, previous.salt),
+            (None, None) => (0, 0),
+        };
+        Link { previous_ordinal: before.0, previous_salt: before.1, watermark }
+    }
+
+    /// Whether the logs are over their limit with so many bytes more, and a compaction could help.
+    fn is_log_full(&self, max: Option<u64>, bytes: u64) -> bool {
+        max.is_some_and(|max| self.log_bytes + bytes > max && self.last_seq > self.snapshot_seq)
+    }
+
     fn check_open(&self) -> Result<()> {
         match &self.state {
             State::Open => Ok(()),
             State::Poisoned(cause) => Err(Error::Poisoned(cause.clone())),
             State::Closing | State::Closed => Err(Error::Closed),
         }
+    }
+}
+
+impl Previous {
+    /// Of a log whose seal has just named the next one.
+    fn of(log: &LogFile) -> Self {
+        let LogFile { path, ordinal, salt, seed, .. } = log.clone();
+        Self { path, ordinal, salt, seed, names_next: true }
     }
 }
 

@@ -86,12 +86,8 @@ pub(super) fn repair(
     }
     // 4.
     for log in contents.logs.logs.iter().rev().filter(|log| log.fate == Fate::Dropped) {
-        match set.remove_snapshot(SnapshotOrdinal(log.ordinal)) {
-            Ok(()) => contents.report.dropped.push(log.path.clone()),
-            // An unused log below one in use: the set keeps it until a snapshot makes both obsolete.
-            Err(pkv_snapshot_set::Error::NotRemovable { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        set.remove_snapshot(SnapshotOrdinal(log.ordinal))?;
+        contents.report.dropped.push(log.path.clone());
     }
     Ok(previous)
 }
