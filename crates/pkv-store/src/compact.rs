@@ -216,7 +216,7 @@ impl Core {
             || options
                 .snapshot_interval
                 .is_some_and(|writes| self.log.writes_since_snapshot() >= writes)
-            || options.log_bytes_max.is_some_and(|max| log.bytes >= max / 2)
+            || options.max_log_bytes.is_some_and(|max| log.bytes >= max / 2)
     }
 
     /// Starts a compaction on a thread of its own if one is due and none is under way.

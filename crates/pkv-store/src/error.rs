@@ -128,9 +128,9 @@ pub enum Error {
     #[error(transparent)]
     Decode(#[from] DecodeError),
 
-    /// The write would exceed [`crate::Options::memory_bytes_max`].
+    /// The write would exceed [`crate::Options::max_memory_bytes`].
     #[error(
-        "the write would need {bytes} bytes of memory, over the cap of {bytes_max}: remove entries or raise memory_bytes_max"
+        "the write would need {bytes} bytes of memory, over the cap of {bytes_max}: remove entries or raise max_memory_bytes"
     )]
     MemoryCap {
         /// What would be held.
@@ -152,7 +152,7 @@ pub enum Error {
     #[error("the log cannot grow, the write was not made; mend the cause and write again: {0}")]
     LogUnavailable(Cause),
 
-    /// The log has reached [`crate::Options::log_bytes_max`] and compaction does not get it smaller.
+    /// The log has reached [`crate::Options::max_log_bytes`] and compaction does not get it smaller.
     #[error(
         "the log holds {bytes} bytes, the maximum is {bytes_max}, and compaction fails: {reason}"
     )]

@@ -74,9 +74,9 @@ pub struct Options {
     pub(crate) log_way: LogWay,
     pub(crate) segment_bytes_min: u64,
     pub(crate) segment_bytes_max: u64,
-    pub(crate) unsynced_bytes_max: u64,
-    pub(crate) log_bytes_max: Option<u64>,
-    pub(crate) memory_bytes_max: Option<u64>,
+    pub(crate) max_unsynced_bytes: u64,
+    pub(crate) max_log_bytes: Option<u64>,
+    pub(crate) max_memory_bytes: Option<u64>,
     pub(crate) lock_timeout: Duration,
     pub(crate) create: bool,
     pub(crate) recovery: RecoveryMode,
@@ -112,9 +112,9 @@ impl Options {
             log_way: LogWay::Auto,
             segment_bytes_min: MIB,
             segment_bytes_max: 64 * MIB,
-            unsynced_bytes_max: 1024 * MIB,
-            log_bytes_max: None,
-            memory_bytes_max: None,
+            max_unsynced_bytes: 1024 * MIB,
+            max_log_bytes: None,
+            max_memory_bytes: None,
             lock_timeout: Duration::ZERO,
             create: true,
             recovery: RecoveryMode::TornTail,
@@ -231,24 +231,24 @@ impl Options {
     /// Writers wait when this much of the log is unsynced. Default 1 GiB: about what a disk takes in
     /// a second, so that a full page cache never stalls for longer.
     #[must_use]
-    pub fn unsynced_bytes_max(mut self, bytes: u64) -> Self {
-        self.unsynced_bytes_max = bytes;
+    pub fn max_unsynced_bytes(mut self, bytes: u64) -> Self {
+        self.max_unsynced_bytes = bytes;
         self
     }
 
     /// Writers wait for compaction when the logs hold this much, and fail with [`Error::LogFull`] when
     /// compaction fails. Default: no limit but the disk.
     #[must_use]
-    pub fn log_bytes_max(mut self, bytes: u64) -> Self {
-        self.log_bytes_max = Some(bytes);
+    pub fn max_log_bytes(mut self, bytes: u64) -> Self {
+        self.max_log_bytes = Some(bytes);
         self
     }
 
     /// A write that would take the map's memory over this many bytes fails with
     /// [`Error::MemoryCap`]. Default: none. Loading a store is not limited by it.
     #[must_use]
-    pub fn memory_bytes_max(mut self, bytes: u64) -> Self {
-        self.memory_bytes_max = Some(bytes);
+    pub fn max_memory_bytes(mut self, bytes: u64) -> Self {
+        self.max_memory_bytes = Some(bytes);
         self
     }
 
@@ -369,14 +369,14 @@ impl Options {
                 "the largest must be a multiple of 4096, not below the smallest and at most 1 GiB",
             );
         }
-        if self.unsynced_bytes_max < 64 * 1024 {
-            return bad("unsynced_bytes_max", "must be at least 64 KiB");
+        if self.max_unsynced_bytes < 64 * 1024 {
+            return bad("max_unsynced_bytes", "must be at least 64 KiB");
         }
-        if self.log_bytes_max.is_some_and(|max| max < 4 * self.segment_bytes_min) {
-            return bad("log_bytes_max", "must be at least four segments of the smallest size");
+        if self.max_log_bytes.is_some_and(|max| max < 4 * self.segment_bytes_min) {
+            return bad("max_log_bytes", "must be at least four segments of the smallest size");
         }
-        if self.memory_bytes_max == Some(0) {
-            return bad("memory_bytes_max", "must be at least 1; leave it out for no cap");
+        if self.max_memory_bytes == Some(0) {
+            return bad("max_memory_bytes", "must be at least 1; leave it out for no cap");
         }
         Ok(())
     }

@@ -207,7 +207,7 @@ impl Core {
     }
 
     fn check_memory(&self, more_bytes: usize) -> Result<()> {
-        let Some(bytes_max) = self.options.memory_bytes_max else { return Ok(()) };
+        let Some(bytes_max) = self.options.max_memory_bytes else { return Ok(()) };
         let bytes = self.map.memory_bytes().saturating_add(bytes_u64(more_bytes));
         if bytes > bytes_max { Err(Error::MemoryCap { bytes, bytes_max }) } else { Ok(()) }
     }

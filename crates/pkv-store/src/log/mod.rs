@@ -50,8 +50,8 @@ pub(crate) struct LogSettings {
     pub(crate) way: SegmentWay,
     pub(crate) segment_bytes_min: u64,
     pub(crate) segment_bytes_max: u64,
-    pub(crate) unsynced_bytes_max: u64,
-    pub(crate) log_bytes_max: Option<u64>,
+    pub(crate) max_unsynced_bytes: u64,
+    pub(crate) max_log_bytes: Option<u64>,
     pub(crate) snapshot_interval: Option<u64>,
     pub(crate) sync_interval: Duration,
     pub(crate) background: bool,
@@ -312,10 +312,10 @@ impl Log {
     fn admit(&self, tail: &mut Tail, bytes: u64) -> Result<(), Refused> {
         tail.check_open()?;
         let unsynced = tail.appended_bytes - tail.synced_bytes;
-        if unsynced > 0 && unsynced + bytes > self.settings.unsynced_bytes_max {
+        if unsynced > 0 && unsynced + bytes > self.settings.max_unsynced_bytes {
             return Err(Refused::Wait(Wait::Sync));
         }
-        if tail.is_log_full(self.settings.log_bytes_max, bytes) {
+        if tail.is_log_full(self.settings.max_log_bytes, bytes) {
             return Err(Refused::Wait(Wait::Compaction(bytes)));
         }
         if !tail.current.as_ref().is_some_and(|active| active.fits(bytes)) {
@@ -479,7 +479,7 @@ impl Log {
 
     fn wait_for_compaction(&self, bytes: u64) -> Result<()> {
         let mut tail = self.tail.lock();
-        while tail.is_log_full(self.settings.log_bytes_max, bytes) {
+        while tail.is_log_full(self.settings.max_log_bytes, bytes) {
             tail.check_open()?;
             let reason = match &tail.compaction_failing {
                 Some(cause) => Some(cause.to_string()),
@@ -487,7 +487,7 @@ impl Log {
                 None => Some("the store has no threads: call compact()".to_owned()),
             };
             if let Some(reason) = reason {
-                let bytes_max = self.settings.log_bytes_max.unwrap_or(u64::MAX);
+                let bytes_max = self.settings.max_log_bytes.unwrap_or(u64::MAX);
                 return Err(Error::LogFull { bytes: tail.log_bytes, bytes_max, reason });
             }
             tail.compaction_asked = true;
