@@ -23,7 +23,7 @@ struct Change {
     node: Node,
     from: Option<Arc<Path>>,
     to: Option<Arc<Path>>,
-    /// A folder that it touches was synced, or the same file changed its name durably later.
+    /// A folder that it touches was synced: it is durable, and so is all that led to it.
     synced: bool,
     /// A sync that should have made it durable failed: no later sync will.
     lost: bool,
@@ -108,14 +108,8 @@ impl Names {
 
     /// A sync of a folder that succeeded: its changes up to operation `through` are durable.
     pub(crate) fn sync_dir(&mut self, dir: &Path, through: u64) {
-        let mut after: Vec<Change> = Vec::new();
-        for change in self.changes.iter_mut().rev() {
-            let own = change.op <= through && !change.lost && change.touches(dir);
-            let passed = after.iter().any(|later| later.synced && later.same_node(change));
-            change.synced |= own || passed;
-            if change.synced {
-                after.push(change.clone());
-            }
+        for change in &mut self.changes {
+            change.synced |= change.op <= through && !change.lost && change.touches(dir);
         }
         let settled = self.changes.iter().take_while(|change| change.synced).count();
         for change in self.changes.drain(..settled) {

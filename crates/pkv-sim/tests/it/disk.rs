@@ -1,5 +1,6 @@
 //! Bytes: what is read back, what a crash may leave of them, segments, capacity.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,10 +21,6 @@ pub(crate) fn disk_with_file() -> (Arc<SimFs>, Arc<dyn File>) {
     let file = fs.create_new(Path::new(PATH)).unwrap();
     fs.sync_dir(Path::new("/")).unwrap();
     (fs, file)
-}
-
-fn ones(bytes: &[u8]) -> usize {
-    bytes.iter().map(|byte| usize::from(*byte == 1)).sum()
 }
 
 fn left(fs: &SimFs, crash: Crash, choice: Choice) -> Vec<u8> {
@@ -128,7 +125,7 @@ fn sectors_of_one_write_survive_apart() {
         assert_eq!((bytes[0], bytes[512], bytes[1024], bytes[1536]), (1, 0, 1, 1));
         let bytes = left(&fs, crash, Choice::Only(2));
         assert_eq!((bytes[0], bytes[512], bytes[1024], bytes[1536]), (0, 0, 1, 0));
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for seed in 0..200 {
             let bytes = left(&fs, crash, Choice::Random(seed));
             seen.insert([bytes[0] == 1, bytes[512] == 1, bytes[1024] == 1, bytes[1536] == 1]);
@@ -199,7 +196,7 @@ fn a_long_write_grows_a_file_page_by_page() {
     file.sync_data().unwrap();
     file.write_at(100, &[2; 9000]).unwrap();
     for crash in [Crash::Linux, Crash::Strict] {
-        let sizes: std::collections::BTreeSet<usize> =
+        let sizes: BTreeSet<usize> =
             (0..200).map(|seed| left(&fs, crash, Choice::Random(seed)).len()).collect();
         assert_eq!(sizes.into_iter().collect::<Vec<_>>(), [100, 4096, 8192, 9100]);
     }
@@ -228,28 +225,87 @@ fn a_sync_does_not_cover_what_is_written_while_it_runs() {
 }
 
 #[test]
+fn a_sync_in_flight_promises_nothing() {
+    let (fs, file) = disk_with_file();
+    file.write_at(0, &[1; 512]).unwrap();
+    fs.crash_at(fs.last_op() + 1);
+    file.sync_data().unwrap_err();
+    for crash in POWER_CUTS {
+        assert!(left(&fs, crash, Choice::Nothing).is_empty());
+        assert_eq!(left(&fs, crash, Choice::Everything), [1; 512]);
+    }
+}
+
+#[test]
+fn what_lies_beyond_a_surviving_size_is_gone() {
+    let (fs, file) = disk_with_file();
+    file.write_at(0, &[1; 100]).unwrap();
+    file.sync_data().unwrap();
+    file.write_at(100, &[2; 2000]).unwrap();
+    let mut shorter = 0;
+    for seed in 0..50 {
+        let after = fs.survivors(Crash::Strict, Choice::Random(seed));
+        let file = after.open(Path::new(PATH), Access::Write).unwrap();
+        if file.len().unwrap() == 100 {
+            file.set_len(2100).unwrap();
+            assert_eq!(after.contents(Path::new(PATH)).unwrap()[100..], [0; 2000]);
+            shorter += 1;
+        }
+    }
+    assert!(shorter > 0);
+}
+
+#[test]
+fn the_next_life_makes_files_of_its_own() {
+    let (fs, file) = disk_with_file();
+    file.write_at(0, b"old").unwrap();
+    file.sync_data().unwrap();
+    for crash in Crash::ALL {
+        let after = fs.survivors(crash, Choice::Everything);
+        after.create_new(Path::new("/new")).unwrap().write_at(0, b"new").unwrap();
+        assert_eq!(after.contents(Path::new(PATH)).unwrap(), b"old");
+        assert_eq!(after.contents(Path::new("/new")).unwrap(), b"new");
+    }
+}
+
+/// Bytes of which none is zero and none equals its neighbours.
+fn counted(len: usize) -> Vec<u8> {
+    (0..len).map(|at| u8::try_from(at % 251).unwrap() + 1).collect()
+}
+
+/// Which of these bytes are in the file at `offset`; all others there must be zeros.
+fn written(file: &[u8], offset: usize, bytes: &[u8]) -> Vec<bool> {
+    let found = &file[offset..offset + bytes.len()];
+    assert!(found.iter().zip(bytes).all(|(found, byte)| [0, *byte].contains(found)));
+    assert_eq!(
+        file.iter().filter(|byte| **byte != 0).count(),
+        found.iter().filter(|byte| **byte != 0).count()
+    );
+    found.iter().map(|byte| *byte != 0).collect()
+}
+
+#[test]
 fn a_killed_write_is_torn_between_pages() {
     let (fs, file) = disk_with_file();
     file.preallocate(5 * 4096).unwrap();
     fs.crash_at(fs.last_op() + 1);
-    let failed = file.write_at(2048, &[1; 3 * 4096]).unwrap_err();
+    let bytes = counted(3 * 4096);
+    let failed = file.write_at(2048, &bytes).unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Other);
     assert!(fs.is_off());
     assert!(file.len().is_err() && fs.list(Path::new("/")).is_err());
-    let mut seen: Vec<usize> = (0..50)
+    let found = |choice| written(&left(&fs, Crash::Kill, choice), 2048, &bytes);
+    let lengths: BTreeSet<usize> = (0..50)
         .map(|seed| {
-            let bytes = left(&fs, Crash::Kill, Choice::Random(seed));
-            let written = ones(&bytes);
-            assert!(bytes[2048..2048 + written].iter().all(|byte| *byte == 1));
-            written
+            let found = found(Choice::Random(seed));
+            let length = found.iter().take_while(|there| **there).count();
+            assert!(!found[length..].contains(&true));
+            length
         })
         .collect();
-    seen.sort_unstable();
-    seen.dedup();
-    assert_eq!(seen, [2048, 2048 + 4096, 2048 + 2 * 4096]);
-    assert!(!left(&fs, Crash::Kill, Choice::Nothing).contains(&1));
-    let whole = left(&fs, Crash::Kill, Choice::Everything);
-    assert_eq!(ones(&whole), 3 * 4096);
+    assert_eq!(lengths, BTreeSet::from([2048, 2048 + 4096, 2048 + 2 * 4096]));
+    assert!(!found(Choice::Nothing).contains(&true));
+    assert!(!found(Choice::Everything).contains(&false));
 }
 
 #[test]
@@ -260,16 +316,20 @@ fn a_killed_segment_write_keeps_its_promise() {
         let segment = file.segment(5 * 4096, way).unwrap();
         assert_eq!(segment.is_mapped(), way == SegmentWay::Mapped);
         fs.crash_at(fs.last_op() + 1);
-        assert!(segment.write(4000, &[1; 9000]).is_err());
-        let (mut partly, mut first_without_all) = (0, 0);
+        let bytes = counted(9000);
+        assert!(segment.write(4000, &bytes).is_err());
+        let (mut partly, mut first_without_all, mut ragged) = (0, 0, 0);
         for seed in 0..200 {
-            let bytes = left(&fs, Crash::Kill, Choice::Random(seed));
-            let written = ones(&bytes);
-            partly += usize::from(written > 0 && written < 9000);
-            first_without_all += usize::from(bytes[4000] == 1 && written < 9000);
+            let found = written(&left(&fs, Crash::Kill, Choice::Random(seed)), 4000, &bytes);
+            let whole = !found.contains(&false);
+            partly += usize::from(found.contains(&true) && !whole);
+            first_without_all += usize::from(found[0] && !whole);
+            ragged += usize::from(found.windows(2).filter(|pair| pair[0] != pair[1]).count() > 2);
         }
         assert!(partly > 0, "{way:?}");
+        // A copy is torn in any order, a call between pages, its first page last.
         assert_eq!(first_without_all > 0, way == SegmentWay::Mapped);
+        assert_eq!(ragged > 0, way == SegmentWay::Mapped);
     }
 }
 
@@ -388,6 +448,21 @@ fn a_lock_has_one_holder_and_dies_with_it() {
     assert_eq!(after.lock(path, Duration::ZERO).unwrap_err().kind(), ErrorKind::WouldBlock);
     drop(again);
     after.lock(path, Duration::ZERO).map(drop).unwrap();
+}
+
+#[test]
+fn who_waits_for_a_lock_dies_with_the_machine() {
+    let fs = SimFs::new(1);
+    let path = Path::new("/lock");
+    let held = fs.lock(path, Duration::ZERO).unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| fs.lock(path, Duration::from_secs(20)).map(drop));
+        std::thread::sleep(Duration::from_millis(50));
+        fs.crash_at(0);
+        fs.list(Path::new("/")).unwrap_err();
+        assert_eq!(waiting.join().unwrap().unwrap_err().kind(), ErrorKind::Other);
+    });
+    drop(held);
 }
 
 #[test]

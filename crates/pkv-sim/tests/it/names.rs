@@ -144,6 +144,31 @@ fn a_durable_file_is_not_lost_in_a_folder_that_is() {
 }
 
 #[test]
+fn a_file_survives_in_a_folder_that_is_younger_than_its_own_changes() {
+    let fs = SimFs::new(1);
+    fs.plant(Path::new("/a"), b"a");
+    rename(&fs, "/a", "/b");
+    fs.create_dir(Path::new("/dir")).unwrap();
+    rename(&fs, "/b", "/dir/b");
+    assert_eq!(outcomes(&fs, Crash::Strict), sets(&[&["/a"], &["/b"], &["/dir/b"]]));
+    // Only the folder and the last name: the draw of the name counts, not the order of the changes.
+    let only = fs.survivors(Crash::Strict, Choice::Only(1)).paths();
+    let none = fs.survivors(Crash::Strict, Choice::Only(0)).paths();
+    assert_eq!((only, none), (vec!["/b".into()], vec!["/a".into()]));
+}
+
+#[test]
+fn a_folder_sync_in_flight_promises_nothing() {
+    let fs = SimFs::new(1);
+    create(&fs, "/a");
+    fs.crash_at(fs.last_op() + 1);
+    fs.sync_dir(root()).unwrap_err();
+    for crash in [Crash::Linux, Crash::Strict] {
+        assert_eq!(outcomes(&fs, crash), sets(&[&[], &["/a"]]));
+    }
+}
+
+#[test]
 fn syncing_either_folder_makes_a_move_durable() {
     for synced in ["/from", "/to"] {
         let fs = SimFs::new(1);
