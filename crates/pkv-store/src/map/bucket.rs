@@ -77,7 +77,7 @@ pub(super) struct Buckets {
     directory_bits: u32,
     /// The bits of a hash above its position.
     shard_bits: u32,
-    buckets: Vec<Bucket>,
+    all: Vec<Bucket>,
     tables_bytes: u64,
 }
 
@@ -88,7 +88,7 @@ impl Buckets {
             directory: vec![0],
             directory_bits: 0,
             shard_bits,
-            buckets: vec![Bucket::new(0, u64::MAX)],
+            all: vec![Bucket::new(0, u64::MAX)],
             tables_bytes: 0,
         }
     }
@@ -97,12 +97,12 @@ impl Buckets {
     pub(super) fn held_bytes(&self) -> u64 {
         self.tables_bytes
             + lossless(self.directory.capacity() * size_of::<u32>())
-            + lossless(self.buckets.capacity() * size_of::<Bucket>())
+            + lossless(self.all.capacity() * size_of::<Bucket>())
     }
 
-    /// How many buckets there are.
-    pub(super) fn len(&self) -> usize {
-        self.buckets.len()
+    /// How many leading bits of a hash chose the shard.
+    pub(super) fn shard_bits(&self) -> u32 {
+        self.shard_bits
     }
 
     /// The position of a hash within the shard.
@@ -127,7 +127,7 @@ impl Buckets {
     #[inline]
     #[expect(clippy::indexing_slicing, reason = "the directory holds numbers of buckets")]
     pub(super) fn at(&self, position: u64) -> &Bucket {
-        &self.buckets[self.number_at(position)]
+        &self.all[self.number_at(position)]
     }
 
     /// The bucket that owns the position of `hash`.
@@ -141,7 +141,15 @@ impl Buckets {
     #[expect(clippy::indexing_slicing, reason = "the directory holds numbers of buckets")]
     pub(super) fn of_mut(&mut self, hash: u64) -> &mut Bucket {
         let number = self.number_at(self.position(hash));
-        &mut self.buckets[number]
+        &mut self.all[number]
+    }
+
+    /// Is there room for an entry with a record of so many bytes, if nothing was promised?
+    #[inline]
+    pub(super) fn has_room(&self, hash: u64, record_bytes: usize) -> bool {
+        let bucket = self.of(hash);
+        bucket.table.len() < bucket.table.capacity()
+            && bucket.bytes + record_bytes <= BUCKET_BYTES_MAX
     }
 
     /// Forgets what was promised to the buckets of these hashes.
@@ -252,8 +260,8 @@ impl Buckets {
             .filter(|entry| !is_left(entry))
             .map(|entry| chunks.record(Place(entry.place)).bytes_used)
             .sum();
-        self.buckets.try_reserve(1).map_err(|_| OutOfMemory { bytes: 64 })?;
-        let number = u32::try_from(self.buckets.len()).map_err(|_| OutOfMemory { bytes: 64 })?;
+        self.all.try_reserve(1).map_err(|_| OutOfMemory { bytes: 64 })?;
+        let number = u32::try_from(self.all.len()).map_err(|_| OutOfMemory { bytes: 64 })?;
 
         // Nothing fails from here on.
         let bucket = self.of_mut(hash);
@@ -267,7 +275,7 @@ impl Buckets {
         // What the whole was promised, each half keeps: too much is harmless, and too little is not.
         let right = Bucket { table: right, first: cut, last, bytes: right_bytes, promised };
         self.tables_bytes = self.tables_bytes + left_table_bytes + right.table_bytes() - before;
-        self.buckets.push(right);
+        self.all.push(right);
         let (from, to) = (self.directory_index(cut), self.directory_index(last));
         if let Some(entries) = self.directory.get_mut(from..=to) {
             entries.fill(number);
@@ -302,7 +310,7 @@ impl Buckets {
                 .filter(|cut| low < *cut && *cut <= high)
                 .min_by_key(|cut| cut.abs_diff(wanted));
             let directory_entries_max =
-                DIRECTORY_ENTRIES_FIRST + DIRECTORY_ENTRIES_EACH * self.buckets.len();
+                DIRECTORY_ENTRIES_FIRST + DIRECTORY_ENTRIES_EACH * self.all.len();
             if cut.is_some_and(|cut| cut.abs_diff(wanted) <= tolerance)
                 || self.directory.len() * 2 > directory_entries_max
             {
@@ -322,6 +330,34 @@ impl Buckets {
         self.directory = doubled;
         self.directory_bits += 1;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Buckets {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Bucket> {
+        self.all.iter()
+    }
+
+    /// Asserts that buckets tile the positions, and that each holds what belongs to it.
+    pub(super) fn verify(&self, chunks: &Chunks, hash_of: &impl Fn(&[u8]) -> u64) {
+        let mut next = Some(0);
+        while let Some(position) = next {
+            let bucket = self.at(position);
+            assert_eq!(bucket.first, position, "a gap or an overlap");
+            let mut bytes = 0;
+            for place in &bucket.table {
+                let record = chunks.record(Place(*place));
+                assert_eq!(record.flags & super::record::DEAD, 0);
+                let position = self.position(hash_of(record.key));
+                assert!((bucket.first..=bucket.last).contains(&position), "in a wrong bucket");
+                bytes += record.bytes_used;
+            }
+            assert_eq!(bucket.bytes, bytes);
+            next = bucket.last.checked_add(1);
+        }
+        let sum: u64 = self.all.iter().map(Bucket::table_bytes).sum();
+        assert_eq!(self.tables_bytes, sum);
     }
 }
 

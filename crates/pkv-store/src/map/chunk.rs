@@ -212,6 +212,12 @@ impl Chunks {
         Ok(())
     }
 
+    /// Is there room for one record, without a further chunk?
+    #[inline]
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.tail_room() >= bytes
+    }
+
     #[inline]
     fn tail_room(&self) -> usize {
         self.tail.capacity() - self.tail.len()
@@ -428,7 +434,7 @@ impl Chunks {
         if !Self::listed(bytes) {
             return;
         }
-        let (previous, next) = self.links(place, bytes);
+        let (previous, next) = links(self.slot_mut(place, bytes));
         if previous == NONE {
             let list = bytes / WORD_BYTES;
             match self.free_lists.get_mut(list) {
@@ -465,16 +471,6 @@ impl Chunks {
             self.add_dead(rest, free_bytes - bytes);
         }
         Some(place)
-    }
-
-    /// The links of a dead record: the last 8 of its bytes.
-    fn links(&mut self, place: Place, bytes: usize) -> (u32, u32) {
-        match self.slot_mut(place, bytes).last_chunk::<{ 2 * LINK_BYTES }>() {
-            Some([a, b, c, d, rest @ ..]) => {
-                (u32::from_le_bytes([*a, *b, *c, *d]), u32::from_le_bytes(*rest))
-            }
-            None => (NONE, NONE),
-        }
     }
 
     fn set_links(&mut self, place: Place, bytes: usize, previous: Option<u32>, next: Option<u32>) {
@@ -526,5 +522,67 @@ impl Chunks {
             self.unused_numbers += 1;
         }
         bytes
+    }
+}
+
+/// The links of a dead record: the last 8 of its bytes.
+fn links(slot: &[u8]) -> (u32, u32) {
+    match slot.last_chunk::<{ 2 * LINK_BYTES }>() {
+        Some([a, b, c, d, rest @ ..]) => {
+            (u32::from_le_bytes([*a, *b, *c, *d]), u32::from_le_bytes(*rest))
+        }
+        None => (NONE, NONE),
+    }
+}
+
+#[cfg(test)]
+impl Chunks {
+    /// Asserts that all sums are right, and returns how many live records there are. `cleaned_to`: dead
+    /// records before it in its chunk are in no list any more.
+    pub(super) fn verify(&self, cleaned_to: Option<Place>) -> usize {
+        let (mut live, mut live_bytes, mut dead_bytes, mut listed) = (0, 0, 0, 0);
+        for number in 0..self.full.len() {
+            let number = u32::try_from(number).unwrap();
+            let mut dead_in = 0;
+            let mut next = self.first(number);
+            while let Some(place) = next {
+                let record = self.record(place);
+                if record.flags & record::DEAD == 0 {
+                    live += 1;
+                    live_bytes += record.bytes_used;
+                } else {
+                    dead_in += record.bytes_used;
+                    let cleaned =
+                        cleaned_to.is_some_and(|to| to.chunk() == place.chunk() && place.0 < to.0);
+                    listed += usize::from(Self::listed(record.bytes_used) && !cleaned);
+                }
+                next = self.next(place);
+            }
+            if !self.chunk(number).is_empty() {
+                assert_eq!(index(self.dead_in[index(number)]), dead_in, "chunk {number}");
+            }
+            dead_bytes += dead_in;
+        }
+        assert_eq!(self.live_bytes, lossless(live_bytes));
+        assert_eq!(self.dead_bytes, lossless(dead_bytes));
+        let full: usize = self.full.iter().map(|chunk| chunk.len()).sum();
+        let spare: usize = self.spares.iter().map(Vec::capacity).sum();
+        assert_eq!(self.held_bytes, lossless(full + self.tail.capacity() + spare));
+        for (list, head) in self.free_lists.iter().enumerate() {
+            assert_eq!(*head != NONE, self.free_lengths[list / 64] >> (list % 64) & 1 == 1);
+            let (mut previous, mut next) = (NONE, *head);
+            while next != NONE {
+                let place = Place(next);
+                let record = self.record(place);
+                assert_eq!(record.flags & record::DEAD, record::DEAD);
+                assert_eq!(record.bytes_used, list * WORD_BYTES);
+                let links = links(&self.bytes_at(place)[..record.bytes_used]);
+                assert_eq!(links.0, previous);
+                (previous, next) = (next, links.1);
+                listed -= 1;
+            }
+        }
+        assert_eq!(listed, 0, "dead records in no list");
+        live
     }
 }

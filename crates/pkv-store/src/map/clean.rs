@@ -2,7 +2,7 @@
 //! the most dead bytes, and the chunk is given up when it has none left.
 //!
 //! Only sets that change a record's length and removes leave dead space, and most of it is taken again
-//! through the free lists. The cleaner starts where a fourteenth of a shard is dead. A call moves at most
+//! through the free lists. The cleaner starts where a fourteenth of a shard is not live. A call moves at most
 //! [`STEP_BYTES_MAX`] and one record.
 
 use super::bucket::table_hash;
@@ -10,10 +10,14 @@ use super::chunk::Place;
 use super::record::{DEAD, lossless};
 use super::shard::Shard;
 
-/// Dead share of the held bytes from which on the cleaner works.
-const DEAD_SHARE: u64 = 14;
-/// Below this much dead space it never does.
+/// Below this share of dead bytes it never works.
+const DEAD_SHARE_MIN: u64 = 32;
+/// Below this many of them, too.
 const DEAD_BYTES_MIN: u64 = 1 << 10;
+/// Which share of the held bytes is not live, dead or room behind the last record, and how many bytes the
+/// cleaner moves then for each written one. The more is dead, the harder it works: where a twelfth is,
+/// a chunk costs 5 times what it wins.
+const WORK: [(u64, u64); 3] = [(12, 16), (13, 8), (14, 4)];
 /// Work is saved up to so much, since single records are not worth it.
 const STEP_BYTES_MIN: u64 = 4 << 10;
 /// The most that one call moves, and one record.
@@ -36,21 +40,24 @@ pub(super) struct Cleaner {
     moved_bytes: u64,
 }
 
+impl Cleaner {
+    /// Bytes that it has moved, ever.
+    pub(super) fn moved_bytes(&self) -> u64 {
+        self.moved_bytes
+    }
+}
+
 impl Shard {
     /// A step of cleaning for so many written bytes; returns the chunk that it emptied.
     #[inline]
     pub(super) fn clean(&mut self, written_bytes: usize) -> Box<[u8]> {
         let (dead, held) = (self.chunks.dead_bytes(), self.chunks.held_bytes());
-        if dead * DEAD_SHARE < held || dead < DEAD_BYTES_MIN {
+        if dead * DEAD_SHARE_MIN < held || dead < DEAD_BYTES_MIN {
             return Box::default();
         }
-        // The more is dead, the harder it works: at a share of 1/12 a chunk costs 5 times what it wins.
-        let factor = if dead * 13 < held {
-            4
-        } else if dead * 12 < held {
-            8
-        } else {
-            16
+        let waste = held - self.chunks.live_bytes();
+        let Some((_, factor)) = WORK.iter().find(|(share, _)| waste * share >= held) else {
+            return Box::default();
         };
         let cleaner = &mut self.cleaner;
         cleaner.credit_bytes += lossless(written_bytes) * factor;
@@ -101,9 +108,16 @@ impl Shard {
             None => unreachable!("a live record is in no bucket"),
         }
     }
+}
 
-    /// Bytes that the cleaner has moved, ever.
-    pub(crate) fn moved_bytes(&self) -> u64 {
-        self.cleaner.moved_bytes
+#[cfg(test)]
+impl Shard {
+    /// Asserts that records, index and sums agree.
+    pub(super) fn verify(&self) {
+        self.buckets.verify(&self.chunks, &|key| self.hasher.hash(key));
+        let live = self.chunks.verify(self.cleaner.next);
+        assert_eq!(self.entries(), lossless(live));
+        let indexed: usize = self.buckets.iter().map(|bucket| bucket.table.len()).sum();
+        assert_eq!(indexed, live);
     }
 }

@@ -106,3 +106,47 @@ impl Slab {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(byte: u8) -> Arc<[u8]> {
+        Arc::from(vec![byte; 2000])
+    }
+
+    #[test]
+    fn slots_are_reused_and_bytes_counted() {
+        let mut slab = Slab::default();
+        let numbers: Vec<u32> = (0..10).map(|byte| slab.insert(value(byte))).collect();
+        assert_eq!(slab.value_bytes(), 20_000);
+        assert_eq!(slab.remove(numbers[3])[0], 3);
+        assert_eq!(slab.remove(numbers[7])[0], 7);
+        assert_eq!(slab.replace(numbers[0], Arc::from([])).len(), 2000);
+        assert_eq!(slab.value_bytes(), 14_000);
+        let mut again = [slab.insert(value(20)), slab.insert(value(21))];
+        again.sort_unstable();
+        assert_eq!(again, [numbers[3], numbers[7]]);
+        assert_eq!(slab.insert(value(22)), 10);
+        for (byte, number) in (0..10).zip(numbers) {
+            if ![0, 3, 7].contains(&byte) {
+                assert_eq!(slab.get(number)[0], byte);
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_reserved_is_inserted_without_growing() {
+        let mut slab = Slab::default();
+        for round in 0..3 {
+            slab.reserve(100).unwrap();
+            let capacity = slab.slots.capacity();
+            let numbers: Vec<u32> = (0..100).map(|byte| slab.insert(value(byte))).collect();
+            assert_eq!(slab.slots.capacity(), capacity, "round {round}");
+            for number in numbers {
+                drop(slab.remove(number));
+            }
+        }
+        assert_eq!(slab.slots.len(), 100);
+    }
+}

@@ -78,6 +78,8 @@ pub(crate) struct Usage {
     pub(crate) index_bytes: u64,
     /// Bytes of large values.
     pub(crate) large_bytes: u64,
+    /// Bytes that were moved to win back dead ones, since the shard was last emptied.
+    pub(crate) moved_bytes: u64,
 }
 
 impl std::ops::AddAssign for Usage {
@@ -89,6 +91,7 @@ impl std::ops::AddAssign for Usage {
         self.dead_bytes += other.dead_bytes;
         self.index_bytes += other.index_bytes;
         self.large_bytes += other.large_bytes;
+        self.moved_bytes += other.moved_bytes;
     }
 }
 

@@ -89,3 +89,34 @@ pub(super) fn lossless(bytes: usize) -> u64 {
 pub(super) fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_what_the_format_writes() {
+        for key_bytes in [0, 1, 8, 31, 32, 200, 4095, 4096, 65_536] {
+            for value_bytes in [0, 1, 2, 3, 4, 100, 127, 128, 129, 1024] {
+                let (key, value) = (vec![1; key_bytes], vec![2; value_bytes]);
+                for flags in [0, DEAD, LARGE, DEAD | LARGE] {
+                    let mut wanted = Vec::new();
+                    pkv_format::push_record_with_flags(&mut wanted, &key, &value, flags);
+                    let mut slot = vec![0xff; wanted.len()];
+                    write(&mut slot, &key, &value, flags);
+                    assert_eq!(slot, wanted, "{key_bytes} {value_bytes} {flags}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_filler_takes_any_room() {
+        for words in (1..600).chain([4096, 4097, 16_383, 16_384, 65_535, 65_536]) {
+            let mut slot = vec![0xff; words * WORD_BYTES];
+            write_filler(&mut slot);
+            let record = decode(&slot);
+            assert_eq!((record.bytes_used, record.flags), (slot.len(), DEAD));
+        }
+    }
+}

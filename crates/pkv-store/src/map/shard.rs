@@ -28,7 +28,6 @@ pub(crate) struct Shard {
     /// Sets that were promised not to fail, and did not come yet: until then nothing else uses memory.
     promised_sets: usize,
     pub(super) cleaner: Cleaner,
-    shard_bits: u32,
     pub(super) hasher: Hasher,
 }
 
@@ -42,7 +41,6 @@ impl Shard {
             payload_bytes: 0,
             promised_sets: 0,
             cleaner: Cleaner::default(),
-            shard_bits,
             hasher,
         }
     }
@@ -79,6 +77,14 @@ impl Shard {
         key_len: usize,
         value: &NewValue<'_>,
     ) -> Result<(), OutOfMemory> {
+        let bytes = stored_bytes(key_len, value.len());
+        if self.chunks.has_room(bytes)
+            && self.buckets.has_room(hash, bytes)
+            && matches!(value, NewValue::Inline(_))
+        {
+            self.promised_sets = 1;
+            return Ok(());
+        }
         self.reserve_all(std::iter::once((hash, key_len, value.len())))
     }
 
@@ -92,22 +98,17 @@ impl Shard {
     ) -> Result<(), OutOfMemory> {
         self.promised_sets = 0;
         self.buckets.forget_promises(sets.clone().map(|(hash, _, _)| hash));
-        let record_bytes = |key_len, value_len| {
-            let inline_len =
-                if NewValue::is_inline(value_len) { value_len } else { SLOT_NUMBER_BYTES };
-            pkv_format::record_bytes(key_len, inline_len)
-        };
         let mut promised = 0;
         let mut large = 0;
         let hasher = &self.hasher;
         for (hash, key_len, value_len) in sets.clone() {
-            let bytes = record_bytes(key_len, value_len);
+            let bytes = stored_bytes(key_len, value_len);
             self.buckets.reserve(hash, bytes, &self.chunks, &|key| hasher.hash(key))?;
             promised += 1;
             large += usize::from(!NewValue::is_inline(value_len));
         }
         self.chunks
-            .reserve(sets.map(|(_, key_len, value_len)| record_bytes(key_len, value_len)))?;
+            .reserve(sets.map(|(_, key_len, value_len)| stored_bytes(key_len, value_len)))?;
         if large > 0 {
             self.slab.reserve(large)?;
         }
@@ -115,9 +116,14 @@ impl Shard {
         Ok(())
     }
 
-    /// Sets the value of `key`. It was reserved before; else it may abort for want of memory.
+    /// Sets the value of `key`. Where it was not reserved before, want of memory is a panic.
     pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: NewValue<'_>) -> Replaced {
-        self.promised_sets = self.promised_sets.saturating_sub(1);
+        if self.promised_sets == 0
+            && let Err(why) = self.reserve(hash, key.len(), &value)
+        {
+            unreachable!("a set was not reserved: {why}");
+        }
+        self.promised_sets -= 1;
         let value_len = value.len();
         let Shard { buckets, chunks, slab, .. } = self;
         let bucket = buckets.of_mut(hash);
@@ -209,7 +215,7 @@ impl Shard {
 
     /// Empties the shard. Cost: constant; what it held is freed where the caller drops it.
     pub(crate) fn take_contents(&mut self) -> Garbage {
-        let empty = Shard::new(self.hasher.clone(), self.shard_bits);
+        let empty = Shard::new(self.hasher.clone(), self.buckets.shard_bits());
         let contents = std::mem::replace(self, empty);
         Garbage { contents: Some(Box::new(contents)), ..Garbage::default() }
     }
@@ -261,6 +267,7 @@ impl Shard {
                 + self.chunks.overhead_bytes()
                 + self.slab.overhead_bytes(),
             large_bytes: self.slab.value_bytes(),
+            moved_bytes: self.cleaner.moved_bytes(),
         }
     }
 
@@ -269,6 +276,13 @@ impl Shard {
     fn tend(&mut self, written_bytes: usize) -> Box<[u8]> {
         if self.promised_sets > 0 { Box::default() } else { self.clean(written_bytes) }
     }
+}
+
+/// Bytes of the record in a chunk for a key and a value of these lengths.
+#[inline]
+fn stored_bytes(key_len: usize, value_len: usize) -> usize {
+    let inline_len = if NewValue::is_inline(value_len) { value_len } else { SLOT_NUMBER_BYTES };
+    pkv_format::record_bytes(key_len, inline_len)
 }
 
 /// The record for `key` and `value`; a large value goes to the slab, and its slot's number to `number`.

@@ -3,6 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use proptest::prelude::*;
+
+use super::bucket::{BUCKET_BYTES_MAX, BUCKET_ENTRIES_MAX};
 use super::*;
 
 /// A small generator, so that runs repeat.
@@ -88,6 +91,9 @@ fn check(map: &Map, model: &HashMap<Vec<u8>, Vec<u8>>) {
         assert_eq!(get(map, key).as_ref(), Some(value), "get");
     }
     let payload: usize = model.iter().map(|(key, value)| key.len() + value.len()).sum();
+    for index in 0..map.shards() {
+        map.read(index).verify();
+    }
     let usage = map.usage();
     assert_eq!(usage.payload_bytes, u64::try_from(payload).unwrap());
     let large: usize = model.values().map(Vec::len).filter(|l| *l > INLINE_VALUE_BYTES_MAX).sum();
@@ -106,10 +112,12 @@ fn check(map: &Map, model: &HashMap<Vec<u8>, Vec<u8>>) {
 #[test]
 fn behaves_as_a_hash_map_under_churn() {
     let mut random = Random(1);
-    for (keys, value_bytes_max) in [(50, 3000), (3000, 1100), (20_000, 60)] {
+    for (keys, value_bytes_max, steps) in
+        [(50, 3000, 5000), (2000, 1100, 20_000), (9000, 60, 30_000)]
+    {
         let map = map(4);
         let mut model = HashMap::new();
-        for step in 0..60_000 {
+        for step in 0..steps {
             let key = key(u64::try_from(random.below(keys)).unwrap(), 8 + random.below(2));
             if random.below(4) == 0 {
                 assert_eq!(remove(&map, &key), model.remove(&key).is_some());
@@ -119,5 +127,453 @@ fn behaves_as_a_hash_map_under_churn() {
             }
         }
         check(&map, &model);
+        if value_bytes_max > 1000 {
+            assert!(map.usage().moved_bytes > 0, "the cleaner had nothing to do");
+        }
     }
+}
+
+#[derive(Clone, Debug)]
+enum Action {
+    Set {
+        key: u16,
+        key_bytes: usize,
+        value_bytes: usize,
+    },
+    Remove {
+        key: u16,
+        key_bytes: usize,
+    },
+    /// Sets, each followed by a remove or not, reserved together for each shard.
+    Batch(Vec<(u16, usize, Option<u16>)>),
+    /// Reserved, and never set.
+    GiveUp {
+        key: u16,
+        value_bytes: usize,
+    },
+    Clear,
+    /// Copies everything out and loads it into another map.
+    Reload,
+}
+
+fn value_bytes() -> impl Strategy<Value = usize> {
+    prop_oneof![4 => 0..40_usize, 4 => 0..1030_usize, 1 => 1020..3000_usize, 1 => Just(0_usize)]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let key = 0..300_u16;
+    let key_bytes = prop_oneof![Just(8_usize), Just(9), 8..200_usize];
+    let batch = (key.clone(), value_bytes(), proptest::option::of(key.clone()));
+    prop_oneof![
+        60 => (key.clone(), key_bytes.clone(), value_bytes())
+            .prop_map(|(key, key_bytes, value_bytes)| Action::Set { key, key_bytes, value_bytes }),
+        30 => (key.clone(), key_bytes).prop_map(|(key, key_bytes)| Action::Remove { key, key_bytes }),
+        5 => proptest::collection::vec(batch, 0..60).prop_map(Action::Batch),
+        5 => (key, value_bytes()).prop_map(|(key, value_bytes)| Action::GiveUp { key, value_bytes }),
+        1 => Just(Action::Clear),
+        1 => Just(Action::Reload),
+    ]
+}
+
+fn run_batch(
+    map: &Map,
+    model: &mut HashMap<Vec<u8>, Vec<u8>>,
+    seed: u64,
+    batch: &[(u16, usize, Option<u16>)],
+) {
+    for index in 0..map.shards() {
+        let keys = |number: &u16| key(u64::from(*number), 8);
+        let sets: Vec<_> = batch
+            .iter()
+            .map(|(number, bytes, removed)| (keys(number), value(seed, *bytes), removed))
+            .filter(|(key, ..)| map.shard_index(map.hash(key)) == index)
+            .collect();
+        let mut shard = map.write(index);
+        let lengths = sets.iter().map(|(key, value, _)| (map.hash(key), key.len(), value.len()));
+        shard.reserve_all(lengths).unwrap();
+        for (key, value, removed) in sets {
+            let new = NewValue::new(&value).unwrap();
+            let existed = shard.set(map.hash(&key), &key, new).existed;
+            assert_eq!(existed, model.insert(key, value).is_some());
+            if let Some(removed) = removed.as_ref().map(keys)
+                && map.shard_index(map.hash(&removed)) == index
+            {
+                let existed = shard.remove(map.hash(&removed), &removed).existed;
+                assert_eq!(existed, model.remove(&removed).is_some());
+            }
+        }
+    }
+}
+
+fn reload(map: &Map, shards: usize) -> Map {
+    let loaded = Map::new(&MapOptions { shards, hash_seed: 7 }).unwrap();
+    let mut record = Vec::new();
+    for (key, value) in copy(map) {
+        record.clear();
+        pkv_format::push_record(&mut record, &key, &value);
+        let hash = loaded.hash(&key);
+        let mut shard = loaded.write(loaded.shard_index(hash));
+        assert!(shard.load(hash, &record).unwrap(), "a new key");
+        assert!(!shard.load(hash, &record).unwrap(), "there already");
+    }
+    loaded
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn behaves_as_a_hash_map(actions in proptest::collection::vec(action(), 1..600)) {
+        let mut map = map(2);
+        let mut model = HashMap::new();
+        for (step, action) in (0..).zip(&actions) {
+            match action {
+                Action::Set { key: number, key_bytes, value_bytes } => {
+                    let (key, value) = (key(u64::from(*number), *key_bytes), value(step, *value_bytes));
+                    assert_eq!(set(&map, &key, &value), model.insert(key, value).is_some());
+                }
+                Action::Remove { key: number, key_bytes } => {
+                    let key = key(u64::from(*number), *key_bytes);
+                    assert_eq!(remove(&map, &key), model.remove(&key).is_some());
+                }
+                Action::Batch(batch) => run_batch(&map, &mut model, step, batch),
+                Action::GiveUp { key: number, value_bytes } => {
+                    let hash = map.hash(&key(u64::from(*number), 8));
+                    let value = value(step, *value_bytes);
+                    let value = NewValue::new(&value).unwrap();
+                    map.write(map.shard_index(hash)).reserve(hash, 8, &value).unwrap();
+                }
+                Action::Clear => {
+                    for index in 0..map.shards() {
+                        let garbage = map.write(index).take_contents();
+                        assert!(!garbage.is_empty());
+                    }
+                    model.clear();
+                }
+                Action::Reload => map = reload(&map, 4),
+            }
+        }
+        check(&map, &model);
+    }
+}
+
+#[test]
+fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
+    let map = map(1);
+    let staying = |number: u64| (key(number, 16), value(number, 60));
+    for number in 0..3000 {
+        let (key, value) = staying(number);
+        set(&map, &key, &value);
+    }
+    let mut random = Random(5);
+    let mut copied = BTreeMap::new();
+    let mut out = BucketCopy::default();
+    let mut cursor = Some(Cursor::default());
+    let (mut slices, mut next) = (0, 10_000);
+    while let Some(from) = cursor {
+        cursor = map.read(0).copy_bucket(from, &mut out).unwrap();
+        collect(&out, &mut copied);
+        slices += 1;
+        if slices > 8 {
+            continue;
+        }
+        // Splits the buckets ahead and behind, and makes the cleaner move what stays.
+        for _ in 0..2000 {
+            set(&map, &key(next, 16), &value(next, random.below(200)));
+            next += 1;
+            let changed = next - u64::try_from(random.below(3000)).unwrap().min(next - 10_000) - 1;
+            remove(&map, &key(changed.max(10_000), 16));
+        }
+    }
+    assert!(slices > 8, "{slices} slices");
+    assert!(map.usage().moved_bytes > 0, "nothing was moved");
+    for number in 0..3000 {
+        let (key, value) = staying(number);
+        assert_eq!(copied.get(&key), Some(&value), "{number}");
+    }
+    map.read(0).verify();
+}
+
+#[test]
+fn a_cursor_still_works_after_its_bucket_was_split() {
+    let map = map(1);
+    let fill = |range: std::ops::Range<u64>| {
+        for number in range {
+            set(&map, &key(number, 8), b"v");
+        }
+    };
+    fill(0..2000);
+    let mut out = BucketCopy::default();
+    let cursor = map.read(0).copy_bucket(Cursor::default(), &mut out).unwrap().unwrap();
+    let before = out.records;
+    // Cuts both sides of the cursor many times over.
+    fill(2000..40_000);
+    let mut entries = BTreeMap::new();
+    let mut next = Some(cursor);
+    while let Some(from) = next {
+        next = map.read(0).copy_bucket(from, &mut out).unwrap();
+        collect(&out, &mut entries);
+    }
+    let met = (0..2000).filter(|number| entries.contains_key(&key(*number, 8))).count();
+    assert_eq!(met + usize::try_from(before).unwrap(), 2000);
+}
+
+#[test]
+fn live_bytes_stay_above_nine_tenths_under_churn_of_random_sizes() {
+    // 100 entries a shard at first: such small ones leave more over.
+    for (keys, shards, value_bytes_max) in [(6000, 8, 1000), (20_000, 8, 200), (400, 1, 1000)] {
+        let map = map(shards);
+        let mut random = Random(9);
+        let ratio = || {
+            let usage = map.usage();
+            usage.live_bytes * 1000 / usage.held_bytes
+        };
+        for step in 0..u64::try_from(keys * 8).unwrap() {
+            let number = u64::try_from(random.below(keys)).unwrap();
+            set(&map, &key(number, 16), &value(step, random.below(value_bytes_max)));
+            if step > u64::try_from(keys * 2).unwrap() && step % 1000 == 0 {
+                assert!(ratio() >= 900, "{} at step {step} of {keys} keys", ratio());
+            }
+        }
+        for number in 0..u64::try_from(keys / 2).unwrap() {
+            remove(&map, &key(number, 16));
+            // Nothing takes a free place then: all is left to the cleaner, chunk by chunk.
+            assert!(ratio() >= 880, "{} after {number} removes of {keys} keys", ratio());
+        }
+    }
+}
+
+#[test]
+fn one_call_moves_and_splits_no_more_than_its_bounds() {
+    let map = map(1);
+    let mut random = Random(3);
+    let mut worst = 0;
+    for step in 0..60_000_u64 {
+        let number = u64::try_from(random.below(4000)).unwrap();
+        let before = map.read(0).usage().moved_bytes;
+        if step % 3 == 0 {
+            remove(&map, &key(number, 16));
+        } else {
+            // Long values earn the cleaner the most at once.
+            set(&map, &key(number, 16), &value(step, random.below(1025)));
+        }
+        let moved = map.read(0).usage().moved_bytes - before;
+        worst = worst.max(moved);
+        assert!(moved <= (64 << 10) + 1100, "{moved} bytes moved in one call");
+    }
+    assert!(worst > 0);
+    let shard = map.read(0);
+    for bucket in shard.buckets.iter() {
+        assert!(bucket.table.len() <= BUCKET_ENTRIES_MAX, "{} entries", bucket.table.len());
+        assert!(bucket.bytes <= BUCKET_BYTES_MAX, "{} bytes", bucket.bytes);
+    }
+    assert!(shard.buckets.iter().count() > 2);
+}
+
+#[test]
+fn a_slice_of_long_keys_is_bounded_too() {
+    let map = map(1);
+    let long = |number: u64| key(number, pkv_format::KEY_BYTES_MAX);
+    let mut model = HashMap::new();
+    for number in 0..60 {
+        set(&map, &long(number), b"v");
+        model.insert(long(number), b"v".to_vec());
+    }
+    assert!(map.read(0).buckets.iter().all(|bucket| bucket.bytes <= BUCKET_BYTES_MAX));
+    check(&map, &model);
+}
+
+#[test]
+fn memory_stays_near_the_payload_at_any_size() {
+    let map = map(256);
+    let value = value(1, 100);
+    let mut sizes = vec![100_000_u64, 140_000, 200_000, 300_000, 420_000, 600_000];
+    let (mut sum, mut measured) = (0, 0);
+    let mut next = sizes.remove(0);
+    for number in 0.. {
+        set(&map, &key(number, 16), &value);
+        if number + 1 == next {
+            let usage = map.usage();
+            assert_eq!(usage.payload_bytes, next * 116);
+            let ratio = (usage.held_bytes + usage.index_bytes) * 1000 / usage.payload_bytes;
+            assert!(ratio <= 1165, "{ratio} at {next}");
+            sum += ratio;
+            measured += 1;
+            if sizes.is_empty() {
+                break;
+            }
+            next = sizes.remove(0);
+        }
+    }
+    assert!(sum / measured <= 1135, "{} on average", sum / measured);
+}
+
+#[test]
+fn an_empty_map_is_small_and_an_emptied_one_gives_its_memory_back() {
+    let map = map(256);
+    let of = |usage: Usage| usage.held_bytes + usage.index_bytes;
+    assert!(of(map.usage()) < 64 << 10, "{:?}", map.usage());
+    assert!(256 * size_of::<Slot>() < 256 << 10, "{} bytes a slot", size_of::<Slot>());
+    for number in 0..50_000 {
+        set(&map, &key(number, 16), &value(number, 100));
+    }
+    let full = of(map.usage());
+    for number in 0..50_000 {
+        assert!(remove(&map, &key(number, 16)));
+        // Bounded: what is left is never more than a small multiple of what is held, and a rest.
+        if number % 5000 == 0 {
+            let usage = map.usage();
+            assert!(of(usage) < usage.payload_bytes * 3 / 2 + full / 8, "{usage:?}");
+        }
+    }
+    assert_eq!(map.len(), 0);
+    assert!(of(map.usage()) < full / 8, "{:?} of {full}", map.usage());
+}
+
+#[test]
+fn what_was_reserved_needs_no_more_memory() {
+    let map = map(1);
+    let sets: Vec<_> = (0..5000_u64)
+        .map(|number| (key(number, 8 + usize::try_from(number % 50).unwrap()), value(number, 20)))
+        .chain([(key(90_009, 8), value(1, 5000)), (key(90_010, 8), value(2, 2000))])
+        .collect();
+    let mut shard = map.write(0);
+    let held = |shard: &Shard| (shard.usage().held_bytes, shard.usage().index_bytes);
+    let lengths = sets.iter().map(|(key, value)| (map.hash(key), key.len(), value.len()));
+    shard.reserve_all(lengths).unwrap();
+    let reserved = held(&shard);
+    for (key, value) in &sets {
+        let _ = shard.set(map.hash(key), key, NewValue::new(value).unwrap());
+        assert_eq!(held(&shard).0, reserved.0);
+        // Heads of free lists, which may fail.
+        assert!(held(&shard).1 <= reserved.1 + 1284, "{:?}", held(&shard));
+    }
+    shard.verify();
+    let single = (key(77_777, 8), value(3, 100));
+    let value = NewValue::new(&single.1).unwrap();
+    shard.reserve(map.hash(&single.0), 8, &value).unwrap();
+    let reserved = held(&shard);
+    let _ = shard.set(map.hash(&single.0), &single.0, value);
+    assert_eq!(held(&shard), reserved);
+}
+
+#[test]
+fn a_reservation_stands_while_removes_come_between() {
+    let map = map(1);
+    for number in 0..2000 {
+        set(&map, &key(number, 16), &value(number, 500));
+    }
+    let mut shard = map.write(0);
+    let sets: Vec<_> = (5000..5500).map(|number| (key(number, 16), value(number, 700))).collect();
+    let lengths = sets.iter().map(|(key, value)| (map.hash(key), key.len(), value.len()));
+    shard.reserve_all(lengths).unwrap();
+    let reserved = shard.usage();
+    // All that was there goes: nothing may be shrunk, moved or given up meanwhile.
+    for number in 0..2000 {
+        assert!(shard.remove(map.hash(&key(number, 16)), &key(number, 16)).existed);
+    }
+    for (key, value) in &sets[..499] {
+        let _ = shard.set(map.hash(key), key, NewValue::new(value).unwrap());
+    }
+    let usage = shard.usage();
+    assert_eq!(usage.held_bytes, reserved.held_bytes);
+    assert_eq!(usage.moved_bytes, reserved.moved_bytes);
+    shard.verify();
+    drop(shard);
+    let (key, value) = &sets[499];
+    set(&map, key, value);
+    for (key, value) in &sets {
+        assert_eq!(get(&map, key).as_ref(), Some(value));
+    }
+}
+
+#[test]
+fn a_large_value_is_replaced_and_never_overwritten() {
+    let map = map(1);
+    let old = value(1, 5000);
+    set(&map, b"key", &old);
+    let hash = map.hash(b"key");
+    let shared = match map.read(0).get(hash, b"key") {
+        Some(ValueRef::Large(shared)) => Arc::clone(shared),
+        other => panic!("{other:?}"),
+    };
+    set(&map, b"key", &value(2, 5000));
+    assert_eq!(&*shared, &old[..]);
+    assert_eq!(get(&map, b"key"), Some(value(2, 5000)));
+    assert_eq!(map.usage().large_bytes, 5000);
+    set(&map, b"key", b"short");
+    assert_eq!(map.usage().large_bytes, 0);
+    assert_eq!(map.read(0).get(hash, b"key").map(|value| value.as_bytes().len()), Some(5));
+}
+
+#[test]
+fn garbage_reaches_the_caller() {
+    let map = map(1);
+    let hash = map.hash(b"key");
+    set(&map, b"key", &value(1, 5000));
+    assert!(!map.write(0).remove(hash, b"key").garbage.is_empty(), "the large value");
+    let mut chunks = 0;
+    for step in 0..20_000_u64 {
+        let bytes = usize::try_from(step * 7919 % 900).unwrap();
+        let key = key(step % 500, 8);
+        let (hash, value) = (map.hash(&key), value(step, bytes));
+        let mut shard = map.write(0);
+        let replaced = shard.set(hash, &key, NewValue::new(&value).unwrap());
+        chunks += usize::from(!replaced.garbage.is_empty());
+    }
+    assert!(chunks > 0, "the cleaner's chunks");
+}
+
+#[test]
+fn hashes_and_shards_are_the_same_in_every_version() {
+    let map = Map::new(&MapOptions { shards: 200, hash_seed: 0x0123_4567_89ab_cdef }).unwrap();
+    assert_eq!(map.shards(), 256);
+    let hashes =
+        [b"".as_slice(), b"a", b"abc", b"0123456789abcdef", &[7; 100]].map(|k| map.hash(k));
+    assert_eq!(
+        hashes,
+        [
+            2_839_243_568_087_718_072,
+            3_309_338_740_851_243_506,
+            17_014_702_976_224_561_107,
+            13_606_420_338_881_090_587,
+            4_000_757_176_065_154_903,
+        ]
+    );
+    assert_eq!(map.shard_index(u64::MAX), 255);
+    assert_eq!(map.shard_index(1 << 56), 1);
+    let single = Map::new(&MapOptions { shards: 0, hash_seed: 1 }).unwrap();
+    assert_eq!((single.shards(), single.shard_index(u64::MAX)), (1, 0));
+    let other = Map::new(&MapOptions { shards: 1, hash_seed: 2 }).unwrap();
+    assert_ne!(single.hash(b"key"), other.hash(b"key"));
+}
+
+#[test]
+fn threads_see_whole_values_while_shards_change_and_are_copied() {
+    let map = map(4);
+    std::thread::scope(|scope| {
+        for thread in 0..3_u64 {
+            let map = &map;
+            scope.spawn(move || {
+                let mut random = Random(thread);
+                for step in 0..6000_u64 {
+                    let number = u64::try_from(random.below(300)).unwrap() * 3 + thread;
+                    let bytes = random.below(1300);
+                    set(map, &key(number, 8), &vec![u8::try_from(step % 256).unwrap(); bytes]);
+                    let read = key(u64::try_from(random.below(900)).unwrap(), 8);
+                    let read = get(map, &read).unwrap_or_default();
+                    assert!(read.windows(2).all(|pair| pair[0] == pair[1]), "a torn value");
+                }
+            });
+        }
+        for _ in 0..20 {
+            for value in copy(&map).values() {
+                assert!(value.windows(2).all(|pair| pair[0] == pair[1]), "a torn value");
+            }
+        }
+    });
+    for index in 0..map.shards() {
+        map.read(index).verify();
+    }
+    assert_eq!(map.len(), map.usage().entries);
 }
