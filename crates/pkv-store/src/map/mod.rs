@@ -161,13 +161,6 @@ pub(crate) struct Garbage {
     contents: Option<Box<Shard>>,
 }
 
-impl Garbage {
-    /// Is there anything to free?
-    pub(crate) fn is_empty(&self) -> bool {
-        self.value.is_none() && self.chunk.is_empty() && self.contents.is_none()
-    }
-}
-
 /// What a change came upon.
 #[derive(Debug, Default)]
 #[must_use = "its garbage is to be dropped after unlocking"]

@@ -1,7 +1,5 @@
 //! One shard: the keys whose hashes begin with the same bits, behind one lock.
 
-use std::sync::Arc;
-
 use pkv_format::Record;
 
 use super::bucket::{Buckets, table_hash};
