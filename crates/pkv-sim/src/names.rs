@@ -215,25 +215,16 @@ impl Names {
         for life in &lives {
             let op_of = |at| life.states.get(at).map_or(0, |(op, _)| *op);
             let picked = chooser.pick(life.states.len(), op_of);
+            let held = |path: &Path| path.parent().is_some_and(|dir| tree.contains_key(dir));
             let drawn = life.states.iter().skip(picked).take(1);
-            let mut folder_gone = false;
-            let mut name = None;
-            for (_, path) in drawn.chain(life.states.iter().rev()) {
-                let Some(path) = path else {
-                    name = Some(None);
-                    break;
-                };
-                let held = path.parent().is_some_and(|dir| tree.get(dir) == Some(&Node::Dir));
-                if held && !tree.contains_key(path) {
-                    name = Some(Some(path));
-                    break;
-                }
-                folder_gone |= !held;
-            }
-            match name {
-                Some(Some(path)) => drop(tree.insert(Arc::clone(path), life.node)),
-                Some(None) => {}
-                None if folder_gone => {}
+            let possible = drawn.chain(life.states.iter().rev()).find(|(_, name)| {
+                name.as_ref().is_none_or(|path| held(path) && !tree.contains_key(path))
+            });
+            match possible {
+                Some((_, Some(path))) => drop(tree.insert(Arc::clone(path), life.node)),
+                Some((_, None)) => {}
+                // A name that is durable in a folder that is not goes with the folder.
+                None if life.sure_name().is_some_and(|path| !held(path)) => {}
                 None => return None,
             }
         }
@@ -246,6 +237,13 @@ struct Life {
     node: Node,
     base: Option<Arc<Path>>,
     states: Vec<(u64, Option<Arc<Path>>)>,
+}
+
+impl Life {
+    /// The oldest name that may survive, if there is no way to have none.
+    fn sure_name(&self) -> Option<&Path> {
+        self.states.first().and_then(|(_, name)| name.as_deref())
+    }
 }
 
 fn apply(tree: &mut Tree, change: &Change) {

@@ -1,5 +1,6 @@
 //! The explorer: what it tries, how it repeats, and threads.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -88,6 +89,49 @@ fn a_nested_violation_is_repeated_from_its_line() {
     let again = again.run(workload, verify);
     assert_eq!(again.states, 2);
     assert_eq!(again.violations[0].replay(), violation.replay());
+}
+
+#[test]
+fn the_extremes_are_tried_without_any_seed() {
+    let found = Mutex::new(BTreeSet::new());
+    let extremes = Explorer { seeds_per_cut: 0, ..explorer(Crash::Strict) };
+    let report = extremes.run(
+        |fs: &Arc<SimFs>, _: &AckLog<u64>| {
+            let file = fs.create_new(Path::new(PATH)).unwrap();
+            file.preallocate(3 * 512).unwrap();
+            file.sync_data().unwrap();
+            fs.sync_dir(Path::new("/")).unwrap();
+            file.write_at(0, &[1; 3 * 512]).unwrap();
+        },
+        |fs, _| {
+            let bytes = fs.contents(Path::new(PATH)).unwrap_or_default();
+            found.lock().unwrap().insert(bytes.chunks(512).filter(|sector| sector[0] == 1).count());
+            Ok(())
+        },
+    );
+    assert!(report.ok().unwrap().states < 20);
+    assert_eq!(found.into_inner().unwrap(), BTreeSet::from([0, 2, 3]));
+}
+
+#[test]
+fn after_two_crashes_the_worse_one_counts() {
+    let run = |first, second| {
+        let seen = Mutex::new(Vec::new());
+        let nested = Explorer { nested: 9, nested_crash: Some(second), ..explorer(first) };
+        let report = nested.run(unsynced, |fs, acked| {
+            fs.create_dir(Path::new("/recovered")).map_err(|e| e.to_string())?;
+            seen.lock().unwrap().push(acked.crash());
+            Ok(())
+        });
+        assert!(report.ok().unwrap().states > 80);
+        let mut seen = seen.into_inner().unwrap();
+        seen.sort_unstable_by_key(|crash| crash.is_power_cut());
+        seen.dedup();
+        seen
+    };
+    assert_eq!(run(Crash::Kill, Crash::Strict), [Crash::Kill, Crash::Strict]);
+    assert_eq!(run(Crash::Linux, Crash::Kill), [Crash::Linux]);
+    assert_eq!(run(Crash::Kill, Crash::Kill), [Crash::Kill]);
 }
 
 #[test]

@@ -121,6 +121,43 @@ fn files_that_swap_names_are_never_lost() {
     }
 }
 
+/// Names can be drawn that leave one file none. What was synced holds then, too.
+#[test]
+fn names_that_exclude_each_other_lose_no_file() {
+    let fs = SimFs::new(1);
+    for path in ["/z0", "/e", "/a", "/other/kept"] {
+        fs.plant(Path::new(path), path.as_bytes());
+    }
+    create(&fs, "/other/unsynced");
+    rename(&fs, "/z0", "/z");
+    fs.sync_dir(root()).unwrap();
+    rename(&fs, "/z", "/z1");
+    rename(&fs, "/e", "/x");
+    rename(&fs, "/a", "/e");
+    rename(&fs, "/z1", "/a");
+    let outcomes = outcomes(&fs, Crash::Strict);
+    assert!(outcomes.len() > 8);
+    for names in outcomes {
+        let in_root = names.iter().filter(|name| !name.starts_with("/other")).count();
+        assert_eq!(in_root, 3, "{names:?}");
+        assert!(!names.contains(&"/z0".to_string()), "{names:?}");
+    }
+}
+
+#[test]
+fn a_file_whose_old_name_is_taken_and_whose_new_folder_is_lost_stays() {
+    let fs = SimFs::new(1);
+    fs.plant(Path::new("/a"), b"a");
+    fs.plant(Path::new("/z0"), b"z");
+    fs.create_dir(Path::new("/dir")).unwrap();
+    rename(&fs, "/z0", "/z");
+    rename(&fs, "/a", "/dir/a");
+    rename(&fs, "/z", "/a");
+    for names in outcomes(&fs, Crash::Strict) {
+        assert_eq!(names.len(), 2, "{names:?}");
+    }
+}
+
 #[test]
 fn a_folder_that_is_lost_takes_its_files_with_it() {
     let fs = SimFs::new(1);
