@@ -1,8 +1,8 @@
 //! Copying a shard in slices, in the order of hash positions, while it changes.
 //!
 //! A slice is one bucket. Buckets own ranges of positions, and a split only makes ranges finer; so a walk
-//! by position meets every key that stays in the map exactly once, whatever moves, grows or splits
-//! between two slices.
+//! by position meets every key that stays in the map exactly once, whatever moves, grows, splits or is
+//! emptied between two slices.
 
 use std::sync::Arc;
 
@@ -61,7 +61,7 @@ impl Shard {
         out.bytes
             .try_reserve(bucket.bytes)
             .map_err(|_| OutOfMemory { bytes: lossless(bucket.bytes) })?;
-        // The bucket begins before the cursor only where the cursor was not taken from this shard's walk.
+        // Splits keep a cursor at a bucket's beginning; a shard that was emptied begins with one bucket again.
         let whole = bucket.first == cursor.0;
         for place in &bucket.table {
             let encoded = self.chunks.encoded(Place(*place));
