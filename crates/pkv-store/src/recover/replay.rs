@@ -253,6 +253,11 @@ pub(super) fn replay(
         next_seq: base.map_or(0, |base| base.start_seq) + 1,
         watermark: base.map_or(0, |base| base.end_seq),
         stop: None,
+        there: opened
+            .0
+            .iter()
+            .filter_map(|log| Some((log.ordinal, log.header.as_ref()?.salt)))
+            .collect(),
         writes: 0,
         bytes_done: 0,
         bytes_total,
@@ -337,6 +342,8 @@ struct Replay<'a> {
     next_seq: u64,
     watermark: u64,
     stop: Option<Stop>,
+    /// Ordinal and salt of every log whose header stands.
+    there: Vec<(u64, u64)>,
     writes: u64,
     bytes_done: u64,
     bytes_total: u64,
@@ -584,8 +591,9 @@ impl Replay<'_> {
         Ok(())
     }
 
-    /// A log whose predecessor is not there is damage, whatever the watermarks say: the name of a log is
-    /// durable before its first frame, and logs are removed from the newest down.
+    /// A log whose predecessor is not there is damage, whatever the watermarks say: the name and the header of
+    /// a log are durable before its first frame, and logs are removed from the newest down. One that is
+    /// there and does not count lost its own link, which is as torn as any other frame.
     fn check_link(&self, link: &Link, previous: Option<(u64, u64)>) -> Result<(), Flaw> {
         let (ordinal, salt) = match previous {
             Some(previous) => previous,
@@ -596,10 +604,11 @@ impl Replay<'_> {
             return Ok(());
         }
         let reason = match ordinal {
-            0 => format!("it follows log {}, which is missing", link.previous_ordinal),
+            0 => format!("it follows log {}, which is missing or empty", link.previous_ordinal),
             _ => format!("it follows log {}, not log {ordinal} before it", link.previous_ordinal),
         };
-        Err(Flaw { reason, damage: true })
+        let damage = !self.there.contains(&(link.previous_ordinal, link.previous_salt));
+        Err(Flaw { reason, damage })
     }
 
     /// Looks for watermarks in what is not applied.

@@ -1,4 +1,6 @@
 //! The store's tests on a real disk and on the simulated one, a module for each promise.
 
 mod api;
+mod crash_rig;
 mod crash_sim;
+mod support;
