@@ -90,7 +90,7 @@ impl Core {
     /// A failure before the commit point drops the pending files; the logs are all still there.
     pub(crate) fn compact(&self) -> Result<u64> {
         let _one_at_a_time = self.compaction.running.lock();
-        self.compaction.check()?;
+        self.check_going_on()?;
         let started = Instant::now();
         // 1. and 2.
         let pending = self.begin_snapshot()?;
@@ -103,10 +103,7 @@ impl Core {
         let bytes = match written {
             Ok(bytes) => bytes,
             Err(error) => {
-                if self.log.poisoned().is_none() {
-                    // Best effort: what stays behind is dropped by the next opening.
-                    let _ = self.folder.remove(ordinal.0);
-                }
+                self.log.give_up(ordinal.0);
                 return Err(error);
             }
         };
@@ -126,9 +123,10 @@ impl Core {
         let _creation = self.folder.creation();
         let shard_count = self.snapshot_shard_count();
         // 1.
-        let info = self.folder.with_set(|set| {
+        let created = self.folder.with_set(|set| {
             Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)
-        })?;
+        });
+        let info = created.map_err(|error| self.log.note_failure(error))?;
         // 2.
         let rotated = self
             .log
@@ -137,7 +135,7 @@ impl Core {
         match rotated {
             Ok(rotated) => Ok(Pending { info, rotated }),
             Err(error) => {
-                let _ = self.folder.remove(info.ordinal.0);
+                self.log.give_up(info.ordinal.0);
                 Err(error)
             }
         }
@@ -180,18 +178,15 @@ impl Core {
         let published = self.folder.with_set(|set| Ok(set.publish(ordinal, true, true)?));
         match published {
             Ok(report) => {
-                if let Some(pkv_snapshot_set::Error::Stopped { reason, .. }) = report.purge_error {
-                    self.log.poison(Cause::other(reason));
+                if let Some(error) = report.purge_error {
+                    self.log.note_failure(error.into());
                 }
                 Ok(())
             }
             Err(error) => {
                 // The set stops when only the disk knows what is there: then nobody may write any more.
-                if self.folder.with_set(|set| Ok(set.is_stopped())).unwrap_or(false) {
-                    self.log.poison(Cause::other(error.to_string()));
-                } else {
-                    let _ = self.folder.remove(ordinal.0);
-                }
+                let error = self.log.note_failure(error);
+                self.log.give_up(ordinal.0);
                 Err(error)
             }
         }

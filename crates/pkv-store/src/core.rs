@@ -197,7 +197,8 @@ impl Core {
             return Health::Poisoned(cause);
         }
         match (self.log.unavailable(), self.log.compaction_failing()) {
-            (Some((_, cause)), _) => Health::DiskFull(cause),
+            (Some((true, cause)), _) => Health::DiskFull(cause),
+            (Some((false, cause)), _) => Health::LogUnavailable(cause),
             (None, Some(cause)) => Health::CompactionFailing(cause),
             (None, None) => Health::Good,
         }

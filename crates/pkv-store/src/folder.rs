@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 use pkv_format::{FRAMES_OFFSET, FileHeader, FileKind, FileSeed};
-use pkv_fs::{Access, File, Fs};
+use pkv_fs::{Access, File, Fs, Op};
 use pkv_snapshot_set::{FileSnapshotSet, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
 
 use crate::error::{Error, Result};
+
+/// Whether a sync failed, after which nobody knows what the disk holds and nothing more may be written.
+pub(crate) fn is_failed_sync(error: &Error) -> bool {
+    matches!(error, Error::Fs(error) if matches!(error.op, Op::Sync | Op::SyncDir))
+}
 
 /// What every file of a store has in common, as its headers say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,6 +89,11 @@ impl Folder {
         }
     }
 
+    /// Whether a failed sync or rename left unknown what the folder holds.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.set.lock().as_ref().is_some_and(FileSnapshotSet::is_stopped)
+    }
+
     /// Lets go of the folder's lock.
     pub(crate) fn release(&self) {
         drop(self.set.lock().take());
@@ -125,7 +135,9 @@ impl Folder {
         let info =
             self.with_set(|set| Ok(set.create_or_get_snapshot(SnapshotType::Diff, 1, false)?))?;
         let made = self.fill_log(&info, segment_bytes);
-        if made.is_err() {
+        if let Err(error) = &made
+            && !is_failed_sync(error)
+        {
             // Best effort: an empty log that stays behind is dropped by the next opening.
             let _ = self.remove(info.ordinal.0);
         }

@@ -11,6 +11,9 @@ pub enum Health {
     Good,
     /// The disk is full: writes fail while it is, and succeed again when there is space. Reads go on.
     DiskFull(Cause),
+    /// The log cannot grow, for another reason than a full disk: writes fail while that is so, and succeed
+    /// again when the cause is gone. Reads go on.
+    LogUnavailable(Cause),
     /// Compaction fails and is tried again with growing pauses; writes go on and the log grows.
     CompactionFailing(Cause),
     /// A sync or a write of the log failed, so what is on disk is unknown: no writes until the store is

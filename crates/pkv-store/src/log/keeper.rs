@@ -12,6 +12,7 @@ use pkv_format::{FRAMES_OFFSET, Seal};
 
 use super::{Log, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable, segment_bytes_for};
 use crate::error::{Error, Result};
+use crate::folder::is_failed_sync;
 use crate::frame::{SEAL_FRAME_BYTES, seal_frame};
 use crate::health::Cause;
 
@@ -29,7 +30,7 @@ impl Log {
             if tail.stop {
                 return;
             }
-            if !tail.retired.is_empty() {
+            if !tail.retired.is_empty() && matches!(tail.state, State::Open) {
                 let retired = std::mem::take(&mut tail.retired);
                 drop(tail);
                 retired.into_iter().for_each(Retired::close);
@@ -81,6 +82,7 @@ impl Log {
                 tail.wanted_bytes = None;
                 (Ok(()), tail.next.replace(prepared))
             }
+            Err(error @ Error::Poisoned(_)) => (Err(error), None),
             Err(error) => {
                 let why = Unavailable::from(error);
                 let error = why.error();
@@ -103,8 +105,7 @@ impl Log {
             match log.file.segment(log.segment_bytes, self.settings.way) {
                 Ok(segment) => Ok(Prepared { log, segment }),
                 Err(error) => {
-                    // Best effort: an unused log that stays behind is dropped by the next opening.
-                    let _ = self.folder.remove(log.ordinal);
+                    self.give_up(log.ordinal);
                     Err(error.into())
                 }
             }
@@ -114,21 +115,32 @@ impl Log {
             let bytes = POPULATE_BYTES.min(log.segment_bytes - FRAMES_OFFSET);
             let _ = segment.populate(FRAMES_OFFSET, bytes);
         }
-        if let Err(Error::Fs(error)) = &made
-            && matches!(error.op, pkv_fs::Op::Sync | pkv_fs::Op::SyncDir)
-        {
-            // What the folder or the file holds is unknown from here on.
+        made.map_err(|error| self.note_failure(error))
+    }
+
+    /// Poisons after a failure that leaves unknown what the folder or a log holds, and says so then.
+    pub(crate) fn note_failure(&self, error: Error) -> Error {
+        if is_failed_sync(&error) || self.folder.is_stopped() {
             self.poison(Cause::other(error.to_string()));
         }
-        made
+        self.poisoned().map_or(error, Error::Poisoned)
+    }
+
+    /// Removes the files of this ordinal as far as that is possible, but touches nothing after a
+    /// poisoning. What stays behind is dropped by the next opening.
+    pub(crate) fn give_up(&self, ordinal: u64) {
+        if self.poisoned().is_none()
+            && let Err(error) = self.folder.remove(ordinal)
+        {
+            self.note_failure(error);
+        }
     }
 
     /// Removes a segment that was prepared and will not be used.
     pub(crate) fn discard(&self, unused: Prepared) {
         let Prepared { log, segment } = unused;
         drop(segment);
-        // Best effort: an unused log that stays behind is dropped by the next opening.
-        let _ = self.folder.remove(log.ordinal);
+        self.give_up(log.ordinal);
     }
 
     /// An eighth of what the logs hold, rounded to a power of two: segments grow with the store.
@@ -274,8 +286,16 @@ impl Log {
         // 2.
         let seal = Seal { watermark: self.durable_seq(), next_ordinal: 0, next_salt: 0 };
         let frame = seal_frame(&seal, active.log.seed, active.end, last_seq);
-        active.segment.write(active.end, &frame)?;
-        active.log.file.sync_data()?;
+        let written = active.segment.write(active.end, &frame);
+        if let Err(error) = written.and_then(|()| active.log.file.sync_data()) {
+            let full = error.is_full() && error.op == pkv_fs::Op::Write;
+            let cause = Cause::fs(error);
+            if full {
+                return Err(Error::DiskFull(cause));
+            }
+            self.poison(cause.clone());
+            return Err(Error::Poisoned(cause));
+        }
         active.end += SEAL_FRAME_BYTES;
         // 3.
         Retired { log: active.log, segment: Some(active.segment), end: active.end }.close();

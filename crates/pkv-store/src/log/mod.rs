@@ -137,6 +137,8 @@ struct Tail {
     wanted_bytes: Option<u64>,
     /// Why the last attempt to prepare a segment failed.
     unavailable: Option<Unavailable>,
+    /// The last frame met a full disk and was not written.
+    write_refused: Option<Cause>,
     /// Why compaction fails; writers that wait for it must not wait for ever.
     compaction_failing: Option<Cause>,
     populate_asleep: bool,
@@ -247,6 +249,7 @@ impl Log {
             mark_unsynced: false,
             wanted_bytes: None,
             unavailable: None,
+            write_refused: None,
             compaction_failing: None,
             populate_asleep: false,
             sync_asleep: false,
@@ -283,6 +286,7 @@ impl Log {
         }
         active.end = end;
         let populate = end + POPULATE_BYTES / 2 > active.populated;
+        tail.write_refused = None;
         tail.last_seq = seq;
         tail.appended_bytes += frame.len();
         tail.log_bytes += frame.len();
@@ -346,6 +350,8 @@ impl Log {
         match self.take_into_use(tail, &next) {
             Ok(active) => {
                 tail.current = Some(active);
+                tail.unavailable = None;
+                tail.write_refused = None;
                 tail.log_bytes += FRAMES_OFFSET + LINK_FRAME_BYTES;
                 tail.log_count += 1;
                 tail.compaction_asked = true;
@@ -426,7 +432,9 @@ impl Log {
     /// A write of the log failed: a full disk heals, everything else poisons.
     fn write_failed(&self, tail: &mut Tail, error: pkv_fs::Error) -> Error {
         if error.is_full() {
-            return Error::DiskFull(Cause::fs(error));
+            let cause = Cause::fs(error);
+            tail.write_refused = Some(cause.clone());
+            return Error::DiskFull(cause);
         }
         let cause = Cause::fs(error);
         self.poison_tail(tail, cause.clone());
@@ -529,7 +537,9 @@ impl Log {
 
     /// Why the log cannot grow at the moment, if so.
     pub(crate) fn unavailable(&self) -> Option<(bool, Cause)> {
-        self.tail.lock().unavailable.as_ref().map(|why| (why.full, why.cause.clone()))
+        let tail = self.tail.lock();
+        let growing = tail.unavailable.as_ref().map(|why| (why.full, why.cause.clone()));
+        growing.or_else(|| tail.write_refused.clone().map(|cause| (true, cause)))
     }
 
     /// Whether frames are copied into a mapping.

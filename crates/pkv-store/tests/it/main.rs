@@ -3,4 +3,5 @@
 mod api;
 mod crash_rig;
 mod crash_sim;
+mod faults;
 mod support;
