@@ -4,13 +4,15 @@ use crate::Outcome;
 use crate::arguments::Arguments;
 use crate::cargo::Cargo;
 
-/// How many disk states the tests explore; they read it from this variable.
-const STATES_VARIABLE: &str = "PKV_CRASH_STATES";
-const STATES: &str = "100000";
-const STATES_LONG: &str = "10000000";
+/// How many times as many disk states as in `cargo test`; the tests read it from this variable.
+const SCALE_VARIABLE: &str = "PKV_CRASH_SCALE";
+/// About a hundred thousand states.
+const SCALE: &str = "20";
+/// About ten million.
+const SCALE_LONG: &str = "2000";
 
 pub(crate) fn run(mut arguments: Arguments) -> Outcome {
-    let states = if arguments.flag("--long") { STATES_LONG } else { STATES };
+    let scale = if arguments.flag("--long") { SCALE_LONG } else { SCALE };
     arguments.finish()?;
     Cargo::new([
         "test",
@@ -23,6 +25,6 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
         "--",
         "--nocapture",
     ])
-    .env(STATES_VARIABLE, states)
+    .env(SCALE_VARIABLE, scale)
     .run()
 }

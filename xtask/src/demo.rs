@@ -37,9 +37,9 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let files = arguments.names();
     arguments.finish()?;
 
+    let given = if files.is_empty() { None } else { Some(Corpus::of(&files)?) };
     let folder = Folder::create()?;
-    let corpus =
-        if files.is_empty() { Corpus::downloaded(&folder.path)? } else { Corpus::of(&files)? };
+    let corpus = given.map_or_else(|| Corpus::downloaded(&folder.path), Ok)?;
     let start = Instant::now();
     let expected = Expected::count(&corpus)?;
     println!(

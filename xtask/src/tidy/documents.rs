@@ -9,7 +9,7 @@ const FORMAT: &str = "crates/pkv-format/FORMAT.md";
 /// The constant that FORMAT.md speaks for.
 const FORMAT_CONSTANT: &str = "FORMAT_VERSION";
 /// The heading of FORMAT.md below which each version of the format has an entry.
-const FORMAT_HISTORY: &str = "version history";
+const FORMAT_HISTORY: &str = "versions";
 
 pub(super) fn check(tree: &Tree, findings: &mut Vec<Finding>) {
     check_architecture(tree, findings);
@@ -187,15 +187,13 @@ mod tests {
         let source = ("crates/pkv-format/src/header.rs", "pub const FORMAT_VERSION: u32 = 2;\n");
         let with = |document| paths(check_format_version, &[source, (FORMAT, document)]);
         assert_eq!(
-            with(
-                "3 x\n## Version history\n| version | change |\n|---|---|\n| 1 | a |\n| 2 | b |\n"
-            ),
+            with("3 x\n## 10. Versions\n| version | change |\n|---|---|\n| 1 | a |\n| 2 | b |\n"),
             NOTHING
         );
-        assert_eq!(with("# Version history\n\n- **2**: new\n- 1\n## Next\n- 9\n"), NOTHING);
-        assert_eq!(with("## Version history\n- 1: 2 bytes\n"), [FORMAT]);
-        assert_eq!(with("## Versions\n- 2\n"), [FORMAT]);
-        assert_eq!(paths(check_format_version, &[(FORMAT, "## Version history\n- 2\n")]), [FORMAT]);
+        assert_eq!(with("# Versions\n\n- **2**: new\n- 1\n## Next\n- 9\n"), NOTHING);
+        assert_eq!(with("## 10. Versions\n- 1: 2 bytes\n"), [FORMAT]);
+        assert_eq!(with("## History\n- 2\n"), [FORMAT]);
+        assert_eq!(paths(check_format_version, &[(FORMAT, "## 10. Versions\n- 2\n")]), [FORMAT]);
     }
 
     #[test]

@@ -78,28 +78,67 @@ fn check_allow_lists(tree: &Tree, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Steps that comments number (`// 1.`, `// 2.`, ...) begin at 1 in each function and leave none out.
-/// Two branches may both hold the same step.
+/// One function's numbered steps: their line, first and last number.
+type Steps = Vec<(usize, u32, u32)>;
+
+/// Steps that comments number (`// 1.`, `// 2. and 3.`, `// 4. to 6.`) rise in each function and leave none
+/// out. Two branches may both hold the same step. A function that begins above 1 takes
+/// over steps of another one in its file, which leaves these to it.
 fn check_steps(file: &TextFile, findings: &mut Vec<Finding>) {
-    let code = code_only(&file.text);
-    let mut last = 0;
-    for ((number, line), code) in (1..).zip(file.text.lines()).zip(code.lines()) {
-        if lines_with_word(code, "fn").next().is_some() {
-            last = 0;
+    let functions = steps_of_functions(&file.text);
+    let begins_at_one = |steps: &&Steps| steps.first().is_some_and(|(_, from, _)| *from == 1);
+    let numbers =
+        |steps: &Steps| steps.iter().flat_map(|(_, from, to)| *from..=*to).collect::<Vec<_>>();
+    let (main, helpers): (Vec<_>, Vec<_>) = functions.iter().partition(begins_at_one);
+    let main_numbers: Vec<u32> = main.iter().flat_map(|steps| numbers(steps)).collect();
+    let helper_numbers: Vec<u32> = helpers.iter().flat_map(|steps| numbers(steps)).collect();
+    let mut find = |line: usize, from: u32, last: u32| {
+        findings.push(Finding::new(&file.path, line, format!("step {from} follows step {last}")));
+    };
+    for steps in &functions {
+        let is_main = begins_at_one(&steps);
+        let mut last = 0;
+        for &(line, from, to) in steps {
+            let is_first_of_helper = !is_main && last == 0;
+            let is_in_order = match from {
+                _ if is_first_of_helper => main_numbers.contains(&(from - 1)),
+                _ if from <= last + 1 => from >= last,
+                _ => is_main && (last + 1..from).all(|left_out| helper_numbers.contains(&left_out)),
+            };
+            if !is_in_order {
+                find(line, from, last);
+            }
+            last = to;
         }
-        let Some(step) = step_number(line) else { continue };
-        if step != last && step != last + 1 {
-            let what = format!("step {step} follows step {last}");
-            findings.push(Finding::new(&file.path, number, what));
-        }
-        last = step;
     }
 }
 
-/// The number of a line such as `// 3. Sync the folder.`
-fn step_number(line: &str) -> Option<u32> {
-    let (number, _) = line.trim_start().strip_prefix("// ")?.split_once(". ")?;
-    number.parse().ok()
+fn steps_of_functions(text: &str) -> Vec<Steps> {
+    let code = code_only(text);
+    let mut functions = vec![Steps::new()];
+    for ((number, line), code) in (1..).zip(text.lines()).zip(code.lines()) {
+        if lines_with_word(code, "fn").next().is_some() {
+            functions.push(Steps::new());
+        }
+        if let (Some((from, to)), Some(steps)) = (step_numbers(line), functions.last_mut()) {
+            steps.push((number, from, to));
+        }
+    }
+    functions
+}
+
+/// The first and last number of a line such as `// 3. Sync the folder.`
+fn step_numbers(line: &str) -> Option<(u32, u32)> {
+    let (from, rest) = step_number(line.trim_start().strip_prefix("// ")?)?;
+    let range = rest.strip_prefix(" and ").or(rest.strip_prefix(" to "));
+    let to = range.and_then(step_number).map_or(from, |(to, _)| to);
+    (from > 0).then_some((from, to))
+}
+
+fn step_number(text: &str) -> Option<(u32, &str)> {
+    let (number, rest) = text.split_once('.')?;
+    let is_end = rest.is_empty() || rest.starts_with(' ');
+    Some((number.parse().ok()?, rest)).filter(|_| is_end)
 }
 
 /// What library code below crates/ must leave to pkv-fs, and to its callers.
@@ -232,10 +271,20 @@ mod tests {
 
     #[test]
     fn gaps_between_steps_are_found() {
-        let good = "fn a() {\n// 1. x\n// 2. x\n// 2. y\n// 3. z\n}\nfn b() {\n    // 1. x\n}\n// 1.5 is no step\n";
-        assert_eq!(each(check_steps, "a.rs", good), NOTHING);
-        assert_eq!(each(check_steps, "a.rs", "fn a() {\n// 1. x\n// 3. x\n// 4. x\n}\n"), [3]);
-        assert_eq!(each(check_steps, "a.rs", "fn a() {\n// 1. x\n}\nfn b() {\n// 2. x\n}\n"), [5]);
+        let steps =
+            |text: &str| each(check_steps, "a.rs", &text.replace(' ', "\n").replace('_', " "));
+        let good = "fn_a //_1. //_2. //_2. //_3._why fn_b //_1. //_1.5_is_none";
+        assert_eq!(steps(good), NOTHING);
+        assert_eq!(steps("fn_a //_1. //_2._and_3. //_4._to_6. //_7."), NOTHING);
+        assert_eq!(steps("fn_a //_1. //_3. //_4."), [3]);
+        assert_eq!(steps("fn_a //_1. //_2._and_3. //_5."), [4]);
+        assert_eq!(steps("fn_a //_1. //_2. //_1."), [4]);
+        assert_eq!(steps("fn_a //_1. fn_b //_3."), [4]);
+        // Steps that a function leaves to another one.
+        assert_eq!(steps("fn_a //_1. //_4. fn_b //_2. //_3."), NOTHING);
+        assert_eq!(steps("fn_a //_1. fn_b //_2. //_3."), NOTHING);
+        assert_eq!(steps("fn_a //_1. //_4. fn_b //_2. //_4."), [3, 6]);
+        assert_eq!(steps("fn_a //_1. //_3. fn_b //_1. //_2. //_3."), [3]);
     }
 
     #[test]
