@@ -1,0 +1,529 @@
+//! `pkv verify`: every byte of every file against its checksum, and the files against each other.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use pkv_format::{FOOTER_BYTES, FRAMES_OFFSET, FileHeader, Footer, HeaderError};
+use pkv_snapshot_set::{FileSnapshotSet, Inconsistency, LOCK_FILE_NAME, Scan, SnapshotType};
+
+use crate::check::chain::{Chain, Start, Suspect, check_base, judge};
+use crate::check::log::Flaw;
+use crate::check::window::wide;
+use crate::check::{Checked, Content, read_files};
+use crate::error::{Error, Exit, Result};
+use crate::folder::{Folder, Listing, Opener};
+use crate::json::{Json, append, object};
+use crate::output::{Output, Report};
+use crate::text::{Count, Shown};
+
+/// Arguments of `pkv verify`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The store's folder
+    path: PathBuf,
+    /// A torn end counts as a fault, too (exit code 1)
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Args {
+    pub(crate) fn run(&self, out: &mut Output<'_>) -> Result<Exit> {
+        let verification = verify(&Folder::at(&self.path))?;
+        out.report(&verification)?;
+        let is_bad =
+            if self.strict { !verification.faults.is_empty() } else { verification.is_damaged() };
+        Ok(if is_bad { Exit::Faults } else { Exit::Good })
+    }
+}
+
+/// What a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// What a crash leaves of writes that were not synced. Opening cuts it off; nothing is lost that was
+    /// acknowledged as durable.
+    Torn,
+    /// Bytes that had been synced are wrong or gone.
+    Damaged,
+    /// Written by a newer version of the software, and not looked at.
+    NewerFormat,
+}
+
+impl Verdict {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Torn => "torn",
+            Self::Damaged => "damaged",
+            Self::NewerFormat => "newer-format",
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fault {
+    /// The file, or the folder where a file is missing.
+    pub path: PathBuf,
+    /// Where in the file, in bytes from its start.
+    pub offset: u64,
+    /// What is wrong there.
+    pub reason: String,
+    /// What it means.
+    pub verdict: Verdict,
+}
+
+/// What [`verify`] found.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Verification {
+    /// The folder.
+    pub dir: PathBuf,
+    /// Files read; pending ones are not.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Valid frames in all logs.
+    pub frames: u64,
+    /// Writes among them.
+    pub writes: u64,
+    /// Operations of these.
+    pub operations: u64,
+    /// Valid blocks in all full snapshots.
+    pub blocks: u64,
+    /// Records in them.
+    pub records: u64,
+    /// The last write that opening would keep.
+    pub last_seq: u64,
+    /// Everything up to this write is known to have been synced.
+    pub watermark: u64,
+    /// What is wrong, by file and offset; of each file at most 100.
+    pub faults: Vec<Fault>,
+    /// Faults beyond those listed.
+    pub faults_unlisted: u64,
+    /// What is not wrong but worth knowing: what opening would drop or finish.
+    pub notes: Vec<String>,
+    /// Who opened the store last.
+    pub opener: Option<Opener>,
+}
+
+impl Verification {
+    /// Whether anything is wrong that a crash does not explain.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.faults.iter().any(|fault| fault.verdict != Verdict::Torn)
+    }
+
+    fn count(&self, verdict: Verdict) -> u64 {
+        wide(self.faults.iter().filter(|fault| fault.verdict == verdict).count())
+    }
+}
+
+/// How often a folder that somebody writes to is read again before a fault is believed.
+const ROUNDS: u32 = 5;
+
+/// Reads every file of a folder and checks every header against its name, every checksum, every count, and the
+/// chain from log to log. Takes no lock and changes nothing; beside a writer it reads again what was in motion.
+///
+/// Not checked: that no key stands twice in a snapshot, for which all keys would have to be in memory.
+///
+/// Cost: one read of all bytes, one thread for each processor, about 1 MiB of memory for each thread, or the longest
+/// frame or block.
+///
+/// # Errors
+/// Only when files cannot be read. What is wrong with them is in the result.
+pub fn verify(folder: &Folder) -> Result<Verification> {
+    let mut before: Option<Verification> = None;
+    for _ in 0..ROUNDS {
+        let listing = folder.list()?;
+        let scan = FileSnapshotSet::scan(&**folder.fs(), folder.dir())?;
+        let finishing = scan.report.rolled_forward.iter().map(|ordinal| ordinal.0).collect();
+        let files = match read_files(folder, &listing.files, &finishing) {
+            Ok(files) => files,
+            // A writer removed it, or renamed it, since it was listed.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let found = Judge::new(folder, &files).judge(&scan, &listing);
+        // What was read of one file may be older than what was read of another: only what is found twice, or
+        // where nobody writes, is a fault.
+        let is_still = folder.list()? == listing
+            && found.opener.is_none_or(|opener| opener.is_running == Some(false));
+        let is_same = before.as_ref().is_some_and(|before| before.faults == found.faults);
+        if found.faults.is_empty() || is_still || is_same {
+            return Ok(found);
+        }
+        before = Some(found);
+    }
+    before.ok_or_else(|| Error::Changing { path: folder.dir().to_path_buf() })
+}
+
+/// All files together.
+struct Judge<'a> {
+    folder: &'a Folder,
+    files: &'a [Checked],
+    found: Verification,
+    suspects: Vec<Suspect>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(folder: &'a Folder, files: &'a [Checked]) -> Self {
+        let dir = folder.dir().to_path_buf();
+        let found = Verification { dir, opener: folder.opener(), ..Verification::default() };
+        Self { folder, files, found, suspects: Vec::new() }
+    }
+
+    fn judge(mut self, scan: &Scan, listing: &Listing) -> Verification {
+        self.names(scan);
+        self.notes(scan, listing);
+        self.contents();
+        self.identities(scan);
+        self.chains(scan);
+        self.verdicts();
+        self.found
+    }
+
+    /// What the names alone show.
+    fn names(&mut self, scan: &Scan) {
+        for problem in &scan.problems {
+            let path = match problem {
+                Inconsistency::Contradiction { first: path, .. }
+                | Inconsistency::NotAFile { path, .. } => path,
+                _ => self.folder.dir(),
+            };
+            let (path, reason) = (path.to_path_buf(), problem.to_string());
+            self.suspects.push(Suspect { path, offset: 0, reason, seq: None });
+        }
+    }
+
+    fn notes(&mut self, scan: &Scan, listing: &Listing) {
+        let report = &scan.report;
+        let notes = &mut self.found.notes;
+        for ordinal in &report.rolled_forward {
+            notes.push(format!(
+                "the publish of snapshot {ordinal} was interrupted; opening finishes it"
+            ));
+        }
+        for ordinal in &report.dropped_pendings {
+            notes.push(format!("snapshot {ordinal} is pending and was not read; opening drops it"));
+        }
+        if let Some(ordinal) = report.dropped_creation {
+            notes.push(format!("the creation of log {ordinal} was interrupted; opening drops it"));
+        }
+        for why in report.incomplete_fulls.iter().chain(&report.incomplete_diffs) {
+            notes.push(format!("below the latest full snapshot, and not needed to open: {why}"));
+        }
+        if !listing.foreign.is_empty() {
+            let count = Count(wide(listing.foreign.len()), "foreign name");
+            notes.push(format!("{count} in the folder, left alone"));
+        }
+    }
+
+    /// What each file shows by itself. The flaws of logs that open are the chain's.
+    fn contents(&mut self) {
+        for file in self.files {
+            let found = &mut self.found;
+            if !matches!(file.content, Content::Pending) {
+                found.files += 1;
+                found.bytes = found.bytes.saturating_add(file.file_bytes);
+            }
+            match &file.content {
+                Content::Log(facts) => {
+                    found.frames = found.frames.saturating_add(facts.frames);
+                    found.writes = found.writes.saturating_add(facts.writes);
+                    found.operations = found.operations.saturating_add(facts.operations);
+                    found.watermark = found.watermark.max(facts.watermark);
+                    found.faults_unlisted =
+                        found.faults_unlisted.saturating_add(facts.flaws_unlisted);
+                }
+                Content::Shard(facts) => {
+                    found.blocks = found.blocks.saturating_add(facts.blocks);
+                    found.records = found.records.saturating_add(facts.records);
+                    found.watermark =
+                        found.watermark.max(facts.footer.map_or(0, |footer| footer.end_seq));
+                    found.faults_unlisted =
+                        found.faults_unlisted.saturating_add(facts.flaws_unlisted);
+                    self.flaws(file, &facts.flaws);
+                }
+                Content::NoHeader(error @ HeaderError::Newer { .. }) => found.faults.push(Fault {
+                    path: file.path.clone(),
+                    offset: 0,
+                    reason: error.to_string(),
+                    verdict: Verdict::NewerFormat,
+                }),
+                Content::NoHeader(error) => self.damage(&file.path, 0, error.to_string()),
+                Content::Misplaced(reason) => self.damage(&file.path, 0, reason.clone()),
+                Content::Pending | Content::Unused => {}
+            }
+        }
+    }
+
+    fn damage(&mut self, path: &Path, offset: u64, reason: String) {
+        self.suspects.push(Suspect { path: path.to_path_buf(), offset, reason, seq: None });
+    }
+
+    fn flaws(&mut self, file: &Checked, flaws: &[Flaw]) {
+        for Flaw { offset, reason, seq } in flaws {
+            let (path, offset, reason, seq) = (file.path.clone(), *offset, reason.clone(), *seq);
+            self.suspects.push(Suspect { path, offset, reason, seq });
+        }
+    }
+
+    /// All files must be of one store, and hold the same types.
+    fn identities(&mut self, scan: &Scan) {
+        let counts: Vec<&Path> = scan
+            .get_snapshots_to_restore()
+            .iter()
+            .flat_map(|info| info.shard_paths.iter().map(PathBuf::as_path))
+            .collect();
+        let is_header = |file: &&Checked| file.header.is_some();
+        let first = self
+            .files
+            .iter()
+            .filter(is_header)
+            .find(|file| counts.contains(&file.path.as_path()))
+            .or_else(|| self.files.iter().find(is_header));
+        let Some((first, header)) = first.and_then(|file| Some((file, file.header.as_ref()?)))
+        else {
+            return;
+        };
+        for file in self.files {
+            if let Some(other) = &file.header
+                && !matches!(file.content, Content::Pending)
+                && let Some((offset, reason)) = differs(other, header, &first.path)
+            {
+                self.damage(&file.path, offset, reason);
+            }
+        }
+    }
+
+    /// The logs as chains: from the latest full snapshot, as opening reads them, and from the oldest.
+    fn chains(&mut self, scan: &Scan) {
+        let is_whole = |path: &Path| {
+            scan.snapshots.iter().any(|info| info.shard_paths.iter().any(|shard| shard == path))
+        };
+        let logs: Vec<&Checked> = self
+            .files
+            .iter()
+            .filter(|file| file.name.snapshot_type() == SnapshotType::Diff && is_whole(&file.path))
+            .collect();
+        for log in logs.iter().filter(|log| log.name.shard_count() > 1) {
+            let reason = "a log in several shards, which this version does not read";
+            self.damage(&log.path, 0, reason.to_owned());
+        }
+        let fulls: Vec<_> = scan
+            .snapshots
+            .iter()
+            .filter(|info| info.snapshot_type == SnapshotType::FullCompleted)
+            .map(|info| (info.ordinal.0, self.footer(&info.shard_paths)))
+            .collect();
+        let above = |ordinal: u64| -> Vec<&Checked> {
+            logs.iter().copied().filter(|log| log.name.ordinal().0 > ordinal).collect()
+        };
+
+        if let Some((ordinal, base)) = fulls.last() {
+            // Without a footer nothing is known of what must follow; the missing footer is a fault already.
+            if let Some((footer, path, _)) = base {
+                let chain = judge(Start::Full(footer, path), &above(*ordinal));
+                self.main_chain(chain);
+            }
+        } else {
+            let first = self.folder.first_log().map(|first| (first.ordinal, first.salt));
+            let lock = self.folder.dir().join(LOCK_FILE_NAME);
+            let chain = judge(Start::First(first, &lock), &logs);
+            self.main_chain(chain);
+        }
+        // The chain from the oldest checks that one's base, the main chain the latest one's.
+        let between = fulls.get(1..fulls.len().saturating_sub(1)).unwrap_or_default();
+        for (_, base) in between {
+            if let Some((footer, path, at)) = base {
+                self.suspects.extend(check_base(footer, path, *at, &logs));
+            }
+        }
+        if let [(ordinal, Some((footer, path, _))), _, ..] = fulls.as_slice() {
+            let chain = judge(Start::Full(footer, path), &above(*ordinal));
+            self.suspects.extend(chain.suspects);
+        }
+        // Those below all full snapshots, and those that no chain came to.
+        for log in &logs {
+            if let Content::Log(facts) = &log.content {
+                self.flaws(log, &facts.flaws);
+            }
+        }
+    }
+
+    fn main_chain(&mut self, chain: Chain) {
+        let found = &mut self.found;
+        found.last_seq = chain.last_seq;
+        for path in &chain.dropped {
+            let name = path.file_name().unwrap_or_default();
+            found.notes.push(format!(
+                "{}: never used, or behind a torn end; opening drops it",
+                Shown(Path::new(name))
+            ));
+        }
+        if !chain.is_stopped && chain.last_seq < found.watermark {
+            let (path, offset) =
+                chain.end.unwrap_or_else(|| (self.folder.dir().to_path_buf(), FRAMES_OFFSET));
+            let reason = format!(
+                "the log ends with write {}, but everything up to {} had been synced",
+                chain.last_seq, found.watermark
+            );
+            self.suspects.push(Suspect { path, offset, reason, seq: None });
+        }
+        self.suspects.extend(chain.suspects);
+    }
+
+    /// The footer of a full snapshot, once its shards agree; with the first shard's path and the footer's offset.
+    fn footer(&mut self, paths: &[PathBuf]) -> Option<(Footer, PathBuf, u64)> {
+        let mut first: Option<(Footer, PathBuf, u64)> = None;
+        for file in self.files.iter().filter(|file| paths.contains(&file.path)) {
+            let Content::Shard(facts) = &file.content else { continue };
+            let Some(footer) = facts.footer else { continue };
+            let at = facts.file_bytes.saturating_sub(wide(FOOTER_BYTES));
+            let says = |footer: &Footer| (footer.start_seq, footer.log_ordinal, footer.log_salt);
+            match &first {
+                None => first = Some((footer, file.path.clone(), at)),
+                Some((other, ..)) if says(other) == says(&footer) => {}
+                Some(_) => {
+                    let reason = "the footer speaks of another snapshot than the first shard's";
+                    let (path, reason) = (file.path.clone(), reason.to_owned());
+                    self.suspects.push(Suspect { path, offset: at, reason, seq: None });
+                }
+            }
+        }
+        first
+    }
+
+    /// Torn or damaged: the rule of the format. The same place is one fault, whoever found it.
+    fn verdicts(&mut self) {
+        let watermark = self.found.watermark;
+        let mut places = BTreeSet::new();
+        for Suspect { path, offset, reason, seq } in std::mem::take(&mut self.suspects) {
+            if !places.insert((path.clone(), offset)) {
+                continue;
+            }
+            let (verdict, reason) = match seq {
+                Some(seq) if seq > watermark => (Verdict::Torn, reason),
+                Some(seq) if seq > 0 => (
+                    Verdict::Damaged,
+                    format!("{reason}; write {seq} is missing here and had been synced"),
+                ),
+                _ => (Verdict::Damaged, reason),
+            };
+            self.found.faults.push(Fault { path, offset, reason, verdict });
+        }
+        self.found.faults.sort_by(|a, b| (&a.path, a.offset).cmp(&(&b.path, b.offset)));
+    }
+}
+
+/// Where and how a header differs from that of another file of the store.
+fn differs(header: &FileHeader, first: &FileHeader, path: &Path) -> Option<(u64, String)> {
+    let path = Shown(path);
+    if header.store_id != first.store_id || header.hash_seed != first.hash_seed {
+        return Some((32, format!("the file belongs to another store than {path}")));
+    }
+    let types = |header: &FileHeader| (header.key_schema.clone(), header.value_schema.clone());
+    if types(header) != types(first) {
+        return Some((80, format!("the file holds keys or values of other types than {path}")));
+    }
+    None
+}
+
+impl Json for Fault {
+    fn json(&self, out: &mut String) {
+        object(out, |fields| {
+            fields
+                .field("path", &self.path)
+                .field("offset", &self.offset)
+                .field("verdict", self.verdict.word())
+                .field("reason", &self.reason);
+        });
+    }
+}
+
+impl Json for Verification {
+    fn json(&self, out: &mut String) {
+        object(out, |fields| {
+            fields
+                .field("path", &self.dir)
+                .field("damaged", &self.is_damaged())
+                .field("files", &self.files)
+                .field("bytes", &self.bytes)
+                .field("frames", &self.frames)
+                .field("writes", &self.writes)
+                .field("operations", &self.operations)
+                .field("blocks", &self.blocks)
+                .field("records", &self.records)
+                .field("last_seq", &self.last_seq)
+                .field("watermark", &self.watermark)
+                .field("faults", &self.faults)
+                .field("faults_unlisted", &self.faults_unlisted)
+                .field("notes", &self.notes);
+        });
+    }
+}
+
+impl Report for Verification {
+    fn text(&self, out: &mut String) {
+        for fault in &self.faults {
+            let (path, reason) = (Shown(&fault.path), crate::text::Plain(&fault.reason));
+            let (word, offset) = (fault.verdict.word(), fault.offset);
+            append(out, format_args!("{word}: {path}: offset {offset}: {reason}\n"));
+        }
+        if self.faults_unlisted > 0 {
+            append(
+                out,
+                format_args!("{} more are not listed\n", Count(self.faults_unlisted, "fault")),
+            );
+        }
+        for note in &self.notes {
+            append(out, format_args!("note: {}\n", crate::text::Plain(note)));
+        }
+        if let (Some(Opener { pid, is_running: Some(true) }), false) =
+            (self.opener, self.faults.is_empty())
+        {
+            append(
+                out,
+                format_args!(
+                    "note: process {pid}, which opened the store last, is running: a torn end may be a write under way\n"
+                ),
+            );
+        }
+        append(
+            out,
+            format_args!(
+                "{}: {}, {} bytes, {}, {}, last write {}, synced up to {}: ",
+                Shown(&self.dir),
+                Count(self.files, "file"),
+                self.bytes,
+                Count(self.frames, "frame"),
+                Count(self.blocks, "block"),
+                self.last_seq,
+                self.watermark,
+            ),
+        );
+        let newer = self.count(Verdict::NewerFormat);
+        let (damaged, torn) = (self.count(Verdict::Damaged), self.count(Verdict::Torn));
+        let torn_places = Count(torn, "torn place");
+        match (damaged, torn, newer) {
+            (0, 0, 0) => out.push_str("good\n"),
+            (0, _, 0) => append(out, format_args!("good, {torn_places} (opening cuts it off)\n")),
+            (_, _, 0) => append(
+                out,
+                format_args!(
+                    "damaged in {}, {torn_places}; restore these files from a backup\n",
+                    Count(damaged, "place")
+                ),
+            ),
+            _ => append(
+                out,
+                format_args!(
+                    "{} of a newer format, damaged in {}; use a newer release\n",
+                    Count(newer, "file"),
+                    Count(damaged, "place")
+                ),
+            ),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A store's folder as the commands see it: its files by name, and the lock file's word.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pkv_format::{FileSeed, SUCCESSOR_BYTES, SUCCESSOR_OFFSET, Successor};
+use pkv_fs::{Access, EntryKind, Fs, StdFs};
+use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotFileName};
+
+use crate::error::{Error, Result};
+
+/// Where a store is: a path on a file system. Holds nothing open; every operation looks anew.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+}
+
+impl Folder {
+    /// A folder of this machine. Nothing is looked at yet.
+    #[must_use]
+    pub fn at(dir: impl AsRef<Path>) -> Self {
+        Self::on(Arc::new(StdFs), dir)
+    }
+
+    /// A folder of any file system.
+    #[must_use]
+    pub fn on(fs: Arc<dyn Fs>, dir: impl AsRef<Path>) -> Self {
+        Self { fs, dir: dir.as_ref().to_path_buf() }
+    }
+
+    /// The path.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(crate) fn fs(&self) -> &Arc<dyn Fs> {
+        &self.fs
+    }
+
+    /// Lists the folder. A folder without any file of a store is an error: a mistyped path must not
+    /// pass for a good store.
+    pub(crate) fn list(&self) -> Result<Listing> {
+        let entries = match self.fs.list(&self.dir) {
+            Ok(entries) => entries,
+            Err(error) => {
+                let path = self.dir.clone();
+                return Err(match error.kind() {
+                    io::ErrorKind::NotFound => Error::NotFound { path },
+                    io::ErrorKind::NotADirectory => Error::NotAFolder { path },
+                    _ => Error::Fs(error),
+                });
+            }
+        };
+        let mut listing = Listing::default();
+        for entry in entries {
+            if let Some(name) = SnapshotFileName::parse(&entry.name) {
+                let is_file = entry.kind == EntryKind::File;
+                listing.files.push(Listed { name, path: self.dir.join(entry.name), is_file });
+            } else if entry.name == LOCK_FILE_NAME {
+                listing.has_lock = true;
+            } else {
+                listing.foreign.push(entry.name);
+            }
+        }
+        if listing.files.is_empty() && !listing.has_lock {
+            return Err(Error::NotAStore { path: self.dir.clone() });
+        }
+        listing.files.sort_by_key(|listed| {
+            let name = &listed.name;
+            (name.ordinal(), name.snapshot_type().to_string(), name.shard_count(), name.shard())
+        });
+        listing.foreign.sort();
+        Ok(listing)
+    }
+
+    /// The lock file's path.
+    pub(crate) fn lock_path(&self) -> PathBuf {
+        self.dir.join(LOCK_FILE_NAME)
+    }
+
+    /// Who opened the store last, by the word in the lock file; `None` if there is none.
+    pub(crate) fn opener(&self) -> Option<Opener> {
+        let mut word = [0; 32];
+        let file = self.fs.open(&self.lock_path(), Access::Read).ok()?;
+        let got = file.read_at(0, &mut word).ok()?;
+        let text = std::str::from_utf8(word.get(..got)?).ok()?;
+        let pid = text.lines().next()?.strip_prefix("pid ")?.trim_end().parse().ok()?;
+        Some(Opener { pid, is_running: self.is_running(pid) })
+    }
+
+    /// Whether a process runs, where the system has a folder for each. Asked through the folder's own file
+    /// system: one in memory knows nothing of processes.
+    fn is_running(&self, pid: u32) -> Option<bool> {
+        self.fs.list(Path::new("/proc/self")).ok()?;
+        match self.fs.list(Path::new(&format!("/proc/{pid}"))) {
+            Ok(_) => Some(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// The store's first log, by the lock file's record.
+    pub(crate) fn first_log(&self) -> Option<Successor> {
+        // The record stands before any file that has an identity.
+        let seed = FileSeed::new([0; 16], 0, 0, 0, 0);
+        let mut record = [0; SUCCESSOR_BYTES];
+        let file = self.fs.open(&self.lock_path(), Access::Read).ok()?;
+        let got = file.read_at(SUCCESSOR_OFFSET, &mut record).ok()?;
+        Successor::decode(seed, record.get(..got)?)
+    }
+}
+
+/// The process that opened a store last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Opener {
+    /// Its id.
+    pub pid: u32,
+    /// Whether a process of this id runs now, on this machine; `None` where that cannot be told. One that
+    /// runs may have closed the store since.
+    pub is_running: Option<bool>,
+}
+
+/// The names in a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Listing {
+    /// By ordinal, type and shard.
+    pub(crate) files: Vec<Listed>,
+    pub(crate) foreign: Vec<OsString>,
+    pub(crate) has_lock: bool,
+}
+
+/// A name that is a shard's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) name: SnapshotFileName,
+    pub(crate) path: PathBuf,
+    pub(crate) is_file: bool,
+}

@@ -1,0 +1,23 @@
+//! The binary `pkv` as a user runs it: a child process for each command, on folders that a store has written.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the tests damage and copy files behind the store's back"
+)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a helper that fails is a failed test"
+)]
+
+mod differential;
+mod dump;
+mod folders;
+mod prune;
+mod run;
+mod stat;
+mod verify;
+mod wrong_use;
