@@ -34,6 +34,9 @@ pub(crate) fn test(mut arguments: Arguments) -> Outcome {
 pub(crate) fn lint(arguments: Arguments) -> Outcome {
     arguments.finish()?;
     Cargo::new(["fmt", "--all", "--check"]).run()?;
+    for workspace_of_its_own in ["benches/peers", "fuzz"] {
+        Cargo::new(["fmt", "--check"]).directory(workspace_of_its_own).run()?;
+    }
     Cargo::new([
         "clippy",
         "--workspace",
