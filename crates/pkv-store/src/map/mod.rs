@@ -284,6 +284,23 @@ impl Map {
         self.slots.iter().map(|slot| slot.memory_bytes.load(Ordering::Relaxed)).sum()
     }
 
+    /// [`Map::usage`] for a thread that may hold a shard's lock: of a shard that is locked only entries and
+    /// memory count, as of its last unlocking.
+    pub(crate) fn usage_without_waiting(&self) -> Usage {
+        let mut sum = Usage::default();
+        for slot in &self.slots {
+            sum += slot.shard.try_read().map_or_else(
+                || Usage {
+                    entries: slot.entries.load(Ordering::Relaxed),
+                    held_bytes: slot.memory_bytes.load(Ordering::Relaxed),
+                    ..Usage::default()
+                },
+                |shard| shard.usage(),
+            );
+        }
+        sum
+    }
+
     /// Sums over all shards. Cost: one short read lock each.
     pub(crate) fn usage(&self) -> Usage {
         let mut sum = Usage::default();

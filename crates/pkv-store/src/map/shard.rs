@@ -11,8 +11,8 @@ use super::{Garbage, Hasher, NewValue, OutOfMemory, Replaced, Usage, ValueRef};
 
 /// Bytes of the slab slot number that a record of a large value holds.
 const SLOT_NUMBER_BYTES: usize = 4;
-/// An emptied shard that holds less keeps it.
-const EMPTY_BYTES_MAX: u64 = 16 << 10;
+/// An emptied shard that holds less keeps it, so that a key that comes and goes costs nothing.
+pub(super) const EMPTY_BYTES_MAX: u64 = 4 << 10;
 
 /// Records, index and large values of one shard; reached through the lock that [`super::Map`] holds.
 #[derive(Debug)]
@@ -200,7 +200,7 @@ impl Shard {
         self.entries -= 1;
         self.payload_bytes -= lossless(key.len() + old_len);
         if self.promised_sets == 0 {
-            if self.entries == 0 && self.chunks.held_bytes() > EMPTY_BYTES_MAX {
+            if self.entries == 0 && self.held_bytes() > EMPTY_BYTES_MAX {
                 garbage.contents = self.take_contents().contents;
                 return Replaced { existed: true, garbage };
             }
@@ -267,6 +267,12 @@ impl Shard {
             large_bytes: self.slab.value_bytes(),
             moved_bytes: self.cleaner.moved_bytes(),
         }
+    }
+
+    /// Bytes of chunks, tables and lists.
+    fn held_bytes(&self) -> u64 {
+        let usage = self.usage();
+        usage.held_bytes + usage.index_bytes
     }
 
     /// What a write does behind its change: a step of cleaning, unless promised sets are still to come.
