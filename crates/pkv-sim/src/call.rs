@@ -45,6 +45,9 @@ pub(crate) struct Inner {
     pub(crate) journal: Option<(State, Vec<(u64, Event)>)>,
     pub(crate) cut_at: Option<u64>,
     pub(crate) crashed: Option<Instant>,
+    /// Files that are being synced.
+    syncing: Vec<u64>,
+    pub(crate) overlapping_syncs: u64,
     /// Files whose lock is held.
     locked: Vec<u64>,
     pub(crate) shake_one_in: u64,
@@ -231,6 +234,8 @@ impl Disk {
             journal: None,
             cut_at: None,
             crashed: None,
+            syncing: Vec::new(),
+            overlapping_syncs: 0,
             locked: Vec::new(),
             shake_one_in: 0,
             sync_pause: Duration::ZERO,
@@ -328,6 +333,22 @@ impl Disk {
             std::thread::sleep(pause);
         }
         through
+    }
+
+    /// Notes that a sync of this file begins, and whether another one of it is under way.
+    pub(crate) fn file_sync_begin(&self, id: u64) {
+        let mut inner = self.lock_inner();
+        if inner.syncing.contains(&id) {
+            inner.overlapping_syncs = inner.overlapping_syncs.saturating_add(1);
+        }
+        inner.syncing.push(id);
+    }
+
+    pub(crate) fn file_sync_end(&self, id: u64) {
+        let syncing = &mut self.lock_inner().syncing;
+        if let Some(at) = syncing.iter().position(|file| *file == id) {
+            syncing.swap_remove(at);
+        }
     }
 
     /// Takes the lock of a file that `find` names, once no one has it.

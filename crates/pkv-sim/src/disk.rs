@@ -121,6 +121,13 @@ impl SimFs {
         self.lock_inner().faults_met.clone()
     }
 
+    /// How many syncs of a file began while another one of the same file ran. Linux tells a failure to
+    /// one of them only: who shares a file's syncs between threads must not believe the other.
+    #[must_use]
+    pub fn overlapping_syncs(&self) -> u64 {
+        self.lock_inner().overlapping_syncs
+    }
+
     /// How many calls of this class were made, failed ones included. Copies into mapped segments are
     /// not among them.
     #[must_use]

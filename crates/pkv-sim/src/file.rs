@@ -92,9 +92,11 @@ impl File for SimFile {
     }
 
     fn sync_data(&self) -> Result<()> {
+        self.disk.file_sync_begin(self.id);
         let through = self.disk.sync_begin();
-        self.change(Op::Sync, |_| Ok(Event::Sync { id: self.id, through, ok: true }))
-            .map_err(|e| Error::new(Op::Sync, &self.path, e))
+        let synced = self.change(Op::Sync, |_| Ok(Event::Sync { id: self.id, through, ok: true }));
+        self.disk.file_sync_end(self.id);
+        synced.map_err(|e| Error::new(Op::Sync, &self.path, e))
     }
 
     fn segment(&self, bytes: u64, way: SegmentWay) -> Result<Arc<dyn Segment>> {

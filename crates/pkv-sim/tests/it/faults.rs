@@ -55,6 +55,20 @@ fn the_disk_tells_which_calls_met_a_fault() {
 }
 
 #[test]
+fn the_disk_counts_syncs_of_a_file_that_overlap() {
+    let (fs, file) = disk_with_file();
+    file.sync_data().unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(fs.overlapping_syncs(), 0);
+    fs.set_sync_pause(std::time::Duration::from_millis(200));
+    std::thread::scope(|scope| {
+        scope.spawn(|| file.sync_data().unwrap());
+        scope.spawn(|| file.sync_data().unwrap());
+    });
+    assert_eq!(fs.overlapping_syncs(), 1);
+}
+
+#[test]
 fn a_journal_is_checked_against_what_was_acknowledged_by_then() {
     let (fs, file) = disk_with_file();
     fs.start_journal();

@@ -146,16 +146,21 @@ impl Log {
     /// Syncs even where everything is synced: links and marks count as unsynced nowhere else.
     pub(crate) fn sync_all(&self) -> Result<()> {
         self.sync()?;
+        let lead = self.lead();
+        let synced = self.sync_pass();
+        drop(lead);
+        synced.map(drop).map_err(Error::Poisoned)
+    }
+
+    /// Waits for the lead and takes it. Whoever syncs a log has it: a failure is told by the system to one
+    /// of two syncs of a file that overlap, and the other would acknowledge what is not there.
+    fn lead(&self) -> Leader<'_> {
         let mut waiting = self.commit.waiting.lock();
         while waiting.leading {
             self.commit.done.wait(&mut waiting);
         }
         waiting.leading = true;
-        drop(waiting);
-        let lead = Leader { log: self };
-        let synced = self.sync_pass();
-        drop(lead);
-        synced.map(drop).map_err(Error::Poisoned)
+        Leader { log: self }
     }
 
     /// Syncs every file with unsynced frames, oldest first, up to the end noted at the start.
@@ -303,6 +308,7 @@ impl Log {
     /// Makes the last watermark durable when writing has paused, so that damage to the last group of a
     /// killed store is known as damage.
     fn sync_idle_mark(&self) {
+        let _lead = self.lead();
         let file = {
             let mut tail = self.tail.lock();
             if tail.check_open().is_err() || self.write_due_mark(&mut tail).is_err() {

@@ -3,5 +3,6 @@
 mod api;
 mod crash_rig;
 mod crash_sim;
+mod crash_threads;
 mod faults;
 mod support;

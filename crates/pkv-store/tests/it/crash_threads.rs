@@ -1,0 +1,78 @@
+//! Crashes while several threads write and the store's own threads sync, prepare logs and compact, on a
+//! disk that lets others go first and whose syncs take their time.
+#![expect(clippy::expect_used, reason = "a failure in a helper fails the test")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pkv_sim::{AckLog, Crash, Cuts, Explorer, SimFs};
+use pkv_store::{ByteStore, LogWay};
+
+use crate::crash_rig::{DIR, Event, Random, Writer, options, scale, tell_states, verify};
+
+const THREADS: u64 = 4;
+const OWN_KEYS: [&str; 4] = ["a", "b", "c", "d"];
+
+/// Four threads write at once, twice, with a close and an opening in between. The order of the writes is
+/// the one that the store gives them by their sequence numbers.
+fn workload(fs: &Arc<SimFs>, acks: &AckLog<Event>, way: LogWay, writes: u32) {
+    fs.set_shake_one_in(3);
+    fs.set_sync_pause(Duration::from_micros(300));
+    let seed = pkv_fs::Fs::random_u64(&**fs);
+    let options = options(fs, way)
+        .background(true)
+        .sync_interval(Duration::from_millis(1))
+        .compact_log_bytes_min(4096)
+        .compact_log_percent(50)
+        .io_threads(2);
+    for life in 0..2 {
+        let store = ByteStore::open(Path::new(DIR), &options).expect("opens on a good disk");
+        std::thread::scope(|scope| {
+            for (thread, own) in (0..THREADS).zip(OWN_KEYS) {
+                let store = &store;
+                scope.spawn(move || {
+                    let next_id = 1 + thread + life * 1_000_000;
+                    let random = Random(seed ^ next_id.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+                    let mut writer = Writer { acks, random, next_id, step: THREADS, own };
+                    for _ in 0..writes {
+                        writer.write(store, None);
+                    }
+                });
+            }
+        });
+        store.close().expect("closes on a good disk");
+    }
+    fs.set_sync_pause(Duration::ZERO);
+    // A failure would be told to one of the two, and the other would acknowledge what is not there.
+    assert_eq!(fs.overlapping_syncs(), 0, "two syncs of one file at once");
+}
+
+fn explore(crash: Crash, way: LogWay, cuts: usize) {
+    let explorer = Explorer {
+        runs: 3 * scale(),
+        cuts: Cuts::Sample(cuts),
+        seeds_per_cut: 3,
+        ..Explorer::new(crash)
+    };
+    let report = explorer
+        .run(|fs, acks| workload(fs, acks, way, 30), |fs, acked| verify(&fs, acked, way))
+        .ok()
+        .expect("no violation");
+    tell_states(&format!("threads, {crash} {way:?}"), report.states);
+    assert!(explorer.replay.is_some() || report.states > 50, "{} states", report.states);
+}
+
+#[test]
+fn a_kill_amid_threads_loses_nothing() {
+    explore(Crash::Kill, LogWay::Mapped, 60);
+    explore(Crash::Kill, LogWay::Written, 60);
+}
+
+#[test]
+fn a_power_cut_amid_threads_leaves_a_prefix() {
+    for way in [LogWay::Mapped, LogWay::Written] {
+        explore(Crash::Linux, way, 30);
+        explore(Crash::Strict, way, 30);
+    }
+}
