@@ -18,7 +18,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::frame::bytes_u64;
 use crate::health::Cause;
-use crate::log::{Rotated, segment_bytes_for};
+use crate::log::Rotated;
 use crate::map::{BucketCopy, Cursor};
 
 /// Blocks are handed to the file system in pieces of this size.
@@ -128,10 +128,8 @@ impl Core {
         });
         let info = created.map_err(|error| self.log.note_failure(error))?;
         // 2.
-        let rotated = self
-            .log
-            .prepare(self.options.segment_bytes_min.max(segment_bytes_for(0)))
-            .and_then(|fresh| self.log.rotate_to(fresh));
+        let rotated =
+            self.log.prepare(self.log.segment_bytes()).and_then(|fresh| self.log.rotate_to(fresh));
         match rotated {
             Ok(rotated) => Ok(Pending { info, rotated }),
             Err(error) => {

@@ -11,7 +11,7 @@
 //! 5. `Commit::waiting`: who waits for a sync
 //! 6. `Log::tail`: the end of the log
 //!
-//! 4 and 5 are never held together.
+//! `Log::append` wakes the sync thread, which is 5, under 4 and not under 6.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use crate::core::Core;
+use crate::reentry;
 
 /// The answer of [`crate::Store::stats`]. Sizes in bytes.
+///
+/// Asked for inside a closure of an operation, the figures of a locked shard are those of its last
+/// unlocking, and its bytes count as records.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -44,7 +48,9 @@ pub struct Stats {
 
 impl Stats {
     pub(crate) fn of(core: &Core) -> Self {
-        let map = core.map.usage();
+        // Inside a closure this thread holds a shard, and waiting for it would be for ever.
+        let inside = reentry::check(core).is_err();
+        let map = if inside { core.map.usage_without_waiting() } else { core.map.usage() };
         let log = core.log.usage();
         let (snapshots, snapshot_time, snapshot_bytes) = core.compaction.figures();
         Self {

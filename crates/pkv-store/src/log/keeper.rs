@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 use pkv_format::{FRAMES_OFFSET, Seal};
 
-use super::{Log, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable, segment_bytes_for};
+use super::{Log, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable};
 use crate::error::{Error, Result};
 use crate::folder::is_failed_sync;
 use crate::frame::{SEAL_FRAME_BYTES, seal_frame};
@@ -72,7 +72,7 @@ impl Log {
             if tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
                 return Ok(());
             }
-            self.segment_bytes(&tail, bytes)
+            tail.segment_bytes(bytes)
         };
         let made = self.prepare(size);
         let mut tail = self.tail.lock();
@@ -141,16 +141,6 @@ impl Log {
         let Prepared { log, segment } = unused;
         drop(segment);
         self.give_up(log.ordinal);
-    }
-
-    /// An eighth of what the logs hold, rounded to a power of two: segments grow with the store.
-    fn segment_bytes(&self, tail: &Tail, frame_bytes: u64) -> u64 {
-        (tail.log_bytes / 4)
-            .clamp(self.settings.segment_bytes_min, self.settings.segment_bytes_max)
-            .checked_next_power_of_two()
-            .unwrap_or(u64::MAX)
-            .min(self.settings.segment_bytes_max)
-            .max(segment_bytes_for(frame_bytes))
     }
 
     /// Compaction's rotation: frames go to `fresh` from here on. Returns the last sequence number before.
@@ -364,6 +354,10 @@ impl From<Error> for Unavailable {
     fn from(error: Error) -> Self {
         match error {
             Error::Fs(error) => Self { full: error.is_full(), cause: Cause::fs(error) },
+            Error::Files(error) => {
+                let full = matches!(&*error, pkv_snapshot_set::Error::Fs(error) if error.is_full());
+                Self { full, cause: Cause::other(error.to_string()) }
+            }
             other => Self { full: false, cause: Cause::other(other.to_string()) },
         }
     }

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use pkv_format::{FRAMES_OFFSET, FileSeed, Link, Mark, Seal};
@@ -68,6 +68,8 @@ pub(crate) struct LogStart {
     pub(crate) log_bytes: u64,
     /// How many such logs there are.
     pub(crate) log_count: u32,
+    /// Keys and values in the store.
+    pub(crate) live_bytes: u64,
     /// The last sequence number that the latest full snapshot covers for sure.
     pub(crate) snapshot_seq: u64,
 }
@@ -133,6 +135,8 @@ struct Tail {
     mark_due: Option<u64>,
     /// A mark was written behind the last sync.
     mark_unsynced: bool,
+    /// The size of the segment to prepare next.
+    next_segment_bytes: u64,
     /// A writer needs a segment for a frame of this size.
     wanted_bytes: Option<u64>,
     /// Why the last attempt to prepare a segment failed.
@@ -170,6 +174,8 @@ struct Active {
     end: u64,
     /// Pages are touched up to here.
     populated: u64,
+    /// When it was taken into use.
+    since: Instant,
 }
 
 /// A segment ready to be taken into use.
@@ -247,6 +253,7 @@ impl Log {
             snapshot_seq: start.snapshot_seq,
             mark_due: None,
             mark_unsynced: false,
+            next_segment_bytes: first_segment_bytes(&settings, start.live_bytes),
             wanted_bytes: None,
             unavailable: None,
             write_refused: None,
@@ -347,6 +354,7 @@ impl Log {
         let Some(next) = tail.next.take() else {
             return Err(Refused::Wait(Wait::Room(bytes)));
         };
+        tail.adapt_segment_bytes(&self.settings);
         match self.take_into_use(tail, &next) {
             Ok(active) => {
                 tail.current = Some(active);
@@ -409,6 +417,7 @@ impl Log {
             segment: Arc::clone(&next.segment),
             end: FRAMES_OFFSET + LINK_FRAME_BYTES,
             populated,
+            since: Instant::now(),
         })
     }
 
@@ -542,6 +551,11 @@ impl Log {
         growing.or_else(|| tail.write_refused.clone().map(|cause| (true, cause)))
     }
 
+    /// The size that a segment should have now.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        self.tail.lock().segment_bytes(0)
+    }
+
     /// Whether frames are copied into a mapping.
     pub(crate) fn is_mapped(&self) -> bool {
         self.settings.way == SegmentWay::Mapped
@@ -568,7 +582,32 @@ pub(crate) struct LogUsage {
     pub(crate) syncs: u64,
 }
 
+/// A sixteenth of what the store holds: a store that is small stays small, and one that is large does
+/// not begin with segments that are full in a moment.
+fn first_segment_bytes(settings: &LogSettings, live_bytes: u64) -> u64 {
+    let bytes = (live_bytes / 16).checked_next_power_of_two().unwrap_or(u64::MAX);
+    bytes.clamp(settings.segment_bytes_min, settings.segment_bytes_max)
+}
+
 impl Tail {
+    /// The size of a segment that is to take a frame of this size.
+    fn segment_bytes(&self, frame_bytes: u64) -> u64 {
+        self.next_segment_bytes.max(segment_bytes_for(frame_bytes))
+    }
+
+    /// Segments double while they fill up in less than a second, since making one takes some
+    /// milliseconds, and halve when they last for minutes.
+    fn adapt_segment_bytes(&mut self, settings: &LogSettings) {
+        let Some(active) = &self.current else { return };
+        let bytes = match active.since.elapsed().as_secs() {
+            0 => self.next_segment_bytes.saturating_mul(2),
+            1..120 => return,
+            _ => (self.next_segment_bytes / 2).next_multiple_of(4096),
+        };
+        self.next_segment_bytes =
+            bytes.clamp(settings.segment_bytes_min, settings.segment_bytes_max);
+    }
+
     /// The link of the log that comes next.
     fn link(&self, watermark: u64) -> Link {
         let before = match (&self.current, &self.previous) {

@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 
 use pkv_format::{FileHeader, SUCCESSOR_BYTES, SUCCESSOR_OFFSET, Successor};
 use pkv_fs::{Access, Fs};
-use pkv_snapshot_set::{FileSnapshotSet, LOCK_FILE_NAME, SnapshotInfo, SnapshotSet, SnapshotType};
+use pkv_snapshot_set::{
+    FileSnapshotSet, LOCK_FILE_NAME, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType,
+};
 
 use crate::error::{Error, Result};
 use crate::folder::{Identity, root_seed};
@@ -171,6 +173,13 @@ pub(crate) fn open(
     let restore: Vec<SnapshotInfo> = set.get_snapshots_to_restore().into_iter().cloned().collect();
     // 1. to 3.
     let mut contents = read(&restore, options)?;
+    // An ordinal that some file speaks of is taken, whether or not the file it names was ever seen.
+    for ordinal in contents.logs.named_ordinals() {
+        set.note_ordinal(SnapshotOrdinal(ordinal));
+    }
+    contents.report.rolled_forward = set.report().rolled_forward.last().map(|ordinal| ordinal.0);
+    contents.report.dropped_pending =
+        set.report().dropped_pendings.iter().map(|ordinal| ordinal.0).collect();
     if let (RecoveryMode::Strict, Some(torn)) = (mode, &contents.report.torn) {
         return Err(Error::Torn {
             path: torn.path.clone(),
@@ -186,6 +195,7 @@ pub(crate) fn open(
         previous,
         log_bytes: contents.logs.used_bytes(),
         log_count: contents.logs.kept_count(),
+        live_bytes: contents.map.usage().payload_bytes,
         snapshot_seq: contents.base.as_ref().map_or(0, |base| base.start_seq),
     };
     Ok((contents, start))

@@ -96,6 +96,11 @@ impl Logs {
         self.kept().map(|log| log.end).sum()
     }
 
+    /// The ordinals that seals and successor records speak of.
+    pub(super) fn named_ordinals(&self) -> Vec<u64> {
+        self.logs.iter().filter_map(|log| Some(log.names_next()?.ordinal)).collect()
+    }
+
     pub(super) fn kept_count(&self) -> u32 {
         u32::try_from(self.kept().count()).unwrap_or(u32::MAX)
     }
