@@ -56,7 +56,7 @@ fn frame(criterion: &mut Criterion) {
         bencher.iter(|| header.encode(seed(), black_box(4096)));
     });
 
-    let base_offset = u64::try_from(FRAMES_OFFSET).unwrap();
+    let base_offset = FRAMES_OFFSET;
     let frames = 1000;
     let mut log = Vec::new();
     for seq in 1..=frames {

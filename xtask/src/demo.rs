@@ -127,7 +127,7 @@ fn compare(counts: &Counts, expected: &Expected) -> Result<u64, Failure> {
     let mut differences = Vec::new();
     let mut entries = 0;
     let mut words = 0;
-    for entry in counts.iter() {
+    for entry in counts {
         let (key, stored) = entry.map_err(failed("reading the store"))?;
         entries += 1;
         let plain = match (key.strip_prefix(WORD_PREFIX), key.strip_prefix(FILE_PREFIX)) {

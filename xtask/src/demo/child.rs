@@ -76,7 +76,7 @@ pub(crate) fn run_child(mut arguments: Arguments) -> Outcome {
 fn what_is_done(counts: &Counts) -> Result<(HashSet<String>, u64, u64), Failure> {
     let mut done = HashSet::new();
     let (mut words_of_files, mut words) = (0, 0);
-    for entry in counts.iter() {
+    for entry in counts {
         let (key, n) = entry.map_err(failed("reading the store"))?;
         if let Some(file) = key.strip_prefix(FILE_PREFIX) {
             done.insert(file.to_owned());

@@ -83,10 +83,10 @@ impl Lives {
                 break;
             }
             self.kills += 1;
-            self.show(life, end, &seen);
+            Self::show(life, end, &seen);
         }
         let seen = self.live(End::Natural)?;
-        self.show(self.kills + 1, End::Natural, &seen);
+        Self::show(self.kills + 1, End::Natural, &seen);
         if !seen.is_complete || self.files_done != self.files_total {
             let what =
                 format!("{} of {} files done, and no kill", self.files_done, self.files_total);
@@ -198,7 +198,7 @@ impl Lives {
         Ok(())
     }
 
-    fn show(&self, life: u32, end: End, seen: &Seen) {
+    fn show(life: u32, end: End, seen: &Seen) {
         let cause = match end {
             End::Natural => "itself",
             End::AfterStart(_) => "early kill",
