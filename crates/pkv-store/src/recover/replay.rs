@@ -418,7 +418,9 @@ impl Replay<'_> {
                 }
             }
             End::Bad(Flaw { reason, damage }) => {
-                self.stop_at(log, at, &reason, damage);
+                // A log is cut only after all of it was synced: a shorter one is never torn.
+                let cut = log.file_bytes < header.segment_bytes;
+                self.stop_at(log, at, &reason, damage || cut);
                 let last = last_nonzero(&*log.file, &log.path, log.file_bytes, at)?;
                 log.dropped_bytes = last.map_or(0, |last| last - at);
                 self.search(log, header, at)?;

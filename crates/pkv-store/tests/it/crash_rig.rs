@@ -8,8 +8,10 @@
 #![expect(clippy::print_stderr, reason = "how much was tried is what a long run is started for")]
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pkv_sim::{AckLog, Acked, Change, History, SimFs, WriteEvent};
 use pkv_store::{ByteStore, Durability, Error, LogWay, Options};
@@ -224,4 +226,35 @@ pub(crate) fn goes_on(
     } else {
         Err(format!("another opening shows something else: {again:?} {found:?}"))
     }
+}
+
+/// Runs the work for each of these on two threads; panics count as failures.
+pub(crate) fn in_parallel<T: Sync + Display>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<u64, String> + Sync,
+) -> u64 {
+    let (next, states) = (AtomicU64::new(0), AtomicU64::new(0));
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut failures = Vec::new();
+                    while let Some(item) = usize::try_from(next.fetch_add(1, Ordering::Relaxed))
+                        .ok()
+                        .and_then(|index| items.get(index))
+                    {
+                        match work(item) {
+                            Ok(tried) => drop(states.fetch_add(tried, Ordering::Relaxed)),
+                            Err(failure) => failures.push(format!("{item}: {failure}")),
+                        }
+                    }
+                    failures
+                })
+            })
+            .collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    let shown: Vec<&str> = failures.iter().take(12).map(String::as_str).collect();
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), shown.join("\n"));
+    states.into_inner()
 }

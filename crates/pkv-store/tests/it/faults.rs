@@ -16,7 +16,7 @@ use pkv_sim::{AckLog, Change, Choice, Crash, Fault, FaultKind, Journal, SimFs};
 use pkv_store::{ByteStore, Durability, Error, Health, LogWay};
 
 use crate::crash_rig::{
-    Contents, Draw, Event, Writer, contents, goes_on, open, scale, tell_states, verify,
+    Contents, Draw, Event, Writer, contents, goes_on, in_parallel, open, scale, tell_states, verify,
 };
 
 /// The calls that change a disk or make it durable.
@@ -321,37 +321,6 @@ fn all_faults(way: LogWay) -> Vec<Fault> {
 
 /// One in so many faults in the quick suite.
 const QUICK_ONE_IN: usize = 16;
-
-/// Runs the work for each of these on two threads; panics count as failures.
-fn in_parallel<T: Sync + Display>(
-    items: &[T],
-    work: impl Fn(&T) -> Result<u64, String> + Sync,
-) -> u64 {
-    let (next, states) = (AtomicU64::new(0), AtomicU64::new(0));
-    let failures: Vec<String> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..2)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut failures = Vec::new();
-                    while let Some(item) = usize::try_from(next.fetch_add(1, Ordering::Relaxed))
-                        .ok()
-                        .and_then(|index| items.get(index))
-                    {
-                        match work(item) {
-                            Ok(tried) => drop(states.fetch_add(tried, Ordering::Relaxed)),
-                            Err(failure) => failures.push(format!("{item}: {failure}")),
-                        }
-                    }
-                    failures
-                })
-            })
-            .collect();
-        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
-    });
-    let shown: Vec<&str> = failures.iter().take(12).map(String::as_str).collect();
-    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), shown.join("\n"));
-    states.into_inner()
-}
 
 fn sweep(way: LogWay) {
     let mut faults = all_faults(way);

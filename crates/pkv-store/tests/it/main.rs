@@ -1,6 +1,7 @@
 //! The store's tests on a real disk and on the simulated one, a module for each promise.
 
 mod api;
+mod corrupt;
 mod crash_rig;
 mod crash_sim;
 mod crash_threads;
