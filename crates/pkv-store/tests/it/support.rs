@@ -1,6 +1,10 @@
 //! What the tests share: small stores, the folder seen from outside, a file system that can be hooked.
 #![expect(clippy::disallowed_methods, reason = "the tests look at the folder from outside")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a failure in a helper fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failure in a helper fails the test"
+)]
 #![expect(clippy::panic, reason = "a failure in a helper fails the test")]
 
 use std::collections::BTreeMap;
@@ -55,7 +59,7 @@ pub(crate) fn restless() -> Options {
 /// All entries.
 pub(crate) fn contents(store: &ByteStore) -> Contents {
     let mut all = Contents::new();
-    for entry in store.iter() {
+    for entry in store {
         let (key, value) = entry.expect("an entry");
         assert!(all.insert(key, value).is_none(), "a key came twice");
     }
@@ -67,7 +71,8 @@ pub(crate) fn contents(store: &ByteStore) -> Contents {
 pub(crate) fn blob(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(2).wrapping_add(1);
     std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         state.to_le_bytes()[7]
     })
     .take(bytes)
@@ -85,7 +90,10 @@ pub(crate) fn eventually(what: &str, mut done: impl FnMut() -> bool) {
 
 /// Runs `work` and fails if it takes over ten seconds, so that a call that never returns fails a test
 /// instead of hanging all.
-pub(crate) fn in_time<R: Send + 'static>(what: &str, work: impl FnOnce() -> R + Send + 'static) -> R {
+pub(crate) fn in_time<R: Send + 'static>(
+    what: &str,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> R {
     let (done, waiting) = channel();
     let thread = std::thread::spawn(move || {
         let _ = done.send(work());
@@ -113,7 +121,7 @@ impl Image {
         for entry in fs::read_dir(dir).unwrap() {
             let entry = entry.unwrap();
             if entry.file_type().unwrap().is_file() {
-                let name = entry.file_name().into_string().unwrap();
+                let name = entry.file_name().to_string_lossy().into_owned();
                 files.insert(name, fs::read(entry.path()).unwrap());
             }
         }
@@ -132,7 +140,10 @@ impl Image {
             }
         }
         for (name, bytes) in &self.0 {
-            fs::write(dir.join(name), bytes).unwrap();
+            let path = dir.join(name);
+            if fs::read(&path).ok().as_ref() != Some(bytes) {
+                fs::write(path, bytes).unwrap();
+            }
         }
     }
 
@@ -143,8 +154,11 @@ impl Image {
 
     /// The names that end like this, ascending by ordinal, then by shard.
     pub(crate) fn named(&self, kind: &str) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.names().into_iter().filter(|name| name.ends_with(&format!("_{kind}.bin"))).collect();
+        let mut names: Vec<String> = self
+            .names()
+            .into_iter()
+            .filter(|name| name.ends_with(&format!("_{kind}.bin")))
+            .collect();
         names.sort_by_key(|name| numbers(name));
         names
     }
@@ -211,7 +225,7 @@ pub(crate) struct HookFs {
 }
 
 impl HookFs {
-    pub(crate) fn new(
+    pub(crate) fn hooked(
         hook: impl Fn(Op, &Path) -> io::Result<()> + Send + Sync + 'static,
     ) -> Arc<dyn Fs> {
         Arc::new(Self { hook: Arc::new(hook), sync: true })
