@@ -235,7 +235,7 @@ impl Log {
 
     /// Ends the log so that it needs no recovery. Nothing is written after a poisoning.
     ///
-    /// 1. Everything is synced.
+    /// 1. Everything is synced, the seals of full segments too, which are no writes that anybody waits for.
     /// 2. The current segment gets its seal, which is synced.
     /// 3. It is cut to its length.
     /// 4. The prepared segment is removed.
@@ -249,7 +249,7 @@ impl Log {
             open
         };
         // 1.
-        let ended = closing.and_then(|()| self.sync()).and_then(|()| self.seal_current());
+        let ended = closing.and_then(|()| self.sync_all()).and_then(|()| self.seal_current());
         let (unused, retired) = {
             let mut tail = self.tail.lock();
             if matches!(tail.state, State::Closing) {

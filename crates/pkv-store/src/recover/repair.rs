@@ -17,7 +17,8 @@ const PIECE_BYTES: u64 = 1024 * 1024;
 /// it decides and does the same.
 ///
 /// 1. What lies above the watermark is written again and synced, oldest log first: it was read from a
-///    page cache that may hold what the disk does not, and after a failed sync never will.
+///    page cache that may hold what the disk does not, and after a failed sync never will. So is the
+///    end of a log that has a seal and was not cut: torn, it would hide all that stands in later logs.
 /// 2. A log without an end gets its seal (and its link, where that was lost), synced.
 /// 3. It is cut to its length, which also removes the torn end.
 /// 4. Logs that were never used, or lie behind the torn end, are removed, newest first.
@@ -30,12 +31,20 @@ pub(super) fn repair(
     let watermark = contents.report.watermark;
     // 1.
     for log in contents.logs.kept() {
-        let Some(from) = log.frames.iter().find(|piece| piece.last_seq > watermark) else {
-            continue;
-        };
+        let mut from = log.frames.iter().find(|piece| piece.last_seq > watermark);
+        let uncut =
+            log.header.as_ref().is_some_and(|header| log.file_bytes == header.segment_bytes);
+        if log.seal.is_some() && uncut {
+            // No watermark speaks for a seal.
+            from = from.or(log.frames.last());
+        }
+        let Some(from) = from else { continue };
         let file = fs.open(&log.path, Access::Write)?;
         rewrite(&*file, log, from.offset)?;
         file.sync_data()?;
+        if log.seal.is_some() {
+            file.set_len(log.end)?;
+        }
     }
     // 2. and 3.
     let kept: Vec<usize> = (0..)
