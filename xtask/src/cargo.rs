@@ -1,7 +1,7 @@
 //! Starting cargo: in the workspace, with its command line shown, a failure as an error.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use crate::{Failure, Outcome, failed};
 
@@ -74,6 +74,12 @@ impl Cargo {
             return Ok(());
         }
         Err(Failure::Task(format!("`{}` failed: {status}", self.shown)))
+    }
+
+    /// Starts it and lets it run.
+    pub(crate) fn spawn(mut self, stdout: Stdio, stderr: Stdio) -> Result<Child, Failure> {
+        println!("\n> {}", self.shown);
+        self.command.stdout(stdout).stderr(stderr).spawn().map_err(failed(&self.shown))
     }
 
     /// Runs it as a part of this program: not shown, and what it failed with is what this fails with.

@@ -13,6 +13,8 @@ mod crash;
 #[cfg(feature = "demo")]
 mod demo;
 mod fuzz;
+#[cfg(feature = "demo")]
+mod kill;
 mod tidy;
 
 use std::fmt::Write;
@@ -93,9 +95,15 @@ const COMMANDS: &[Command] = &[
         run: fuzz::run,
     },
     Command {
+        name: "kill",
+        synopsis: "kill [--rounds N] [--seed N]",
+        help: "kill a process amid its writes N times, and compare with what it was told",
+        run: run_kill,
+    },
+    Command {
         name: "crash",
         synopsis: "crash [--long]",
-        help: "cut the power of a simulated disk at every operation (--long: ten million states)",
+        help: "cut the power, fail calls, damage bytes: 100,000 states of a simulated disk (--long: 10,000,000)",
         run: crash::run,
     },
 ];
@@ -111,6 +119,8 @@ fn main() -> ExitCode {
         Some(command) => (command.run)(arguments),
         #[cfg(feature = "demo")]
         None if name == demo::CHILD_COMMAND => demo::run_child(arguments),
+        #[cfg(feature = "demo")]
+        None if name == kill::CHILD_COMMAND => kill::run_child(arguments),
         None if matches!(name.as_str(), "help" | "--help" | "-h") => {
             print!("{}", help());
             Ok(())
@@ -142,28 +152,35 @@ fn help() -> String {
     text
 }
 
-/// The demo needs the store, optimised: this program once more, with its feature `demo`.
+/// What needs the store, optimised: this program once more, with its feature `demo`.
+#[cfg(not(feature = "demo"))]
+fn run_with_store(task: &str, arguments: Arguments) -> Outcome {
+    let words = ["run", "--quiet", "--release", "--package", "xtask", "--features", "demo", "--"];
+    cargo::Cargo::new(words)
+        .in_current_directory()
+        .arguments([task.to_owned()])
+        .arguments(arguments.into_words())
+        .run_as_this()
+}
+
 #[cfg(not(feature = "demo"))]
 fn run_demo(arguments: Arguments) -> Outcome {
-    cargo::Cargo::new([
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "xtask",
-        "--features",
-        "demo",
-        "--",
-        "demo",
-    ])
-    .in_current_directory()
-    .arguments(arguments.into_words())
-    .run_as_this()
+    run_with_store("demo", arguments)
 }
 
 #[cfg(feature = "demo")]
 fn run_demo(arguments: Arguments) -> Outcome {
     demo::run(arguments)
+}
+
+#[cfg(not(feature = "demo"))]
+fn run_kill(arguments: Arguments) -> Outcome {
+    run_with_store("kill", arguments)
+}
+
+#[cfg(feature = "demo")]
+fn run_kill(arguments: Arguments) -> Outcome {
+    kill::run(arguments)
 }
 
 #[cfg(test)]
