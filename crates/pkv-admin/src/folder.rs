@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pkv_format::{FileSeed, SUCCESSOR_BYTES, SUCCESSOR_OFFSET, Successor};
 use pkv_fs::{Access, EntryKind, Fs, StdFs};
 use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotFileName};
+use pkv_store::Inspection;
 
 use crate::error::{Error, Result};
 
@@ -77,6 +78,31 @@ impl Folder {
         Ok(listing)
     }
 
+    /// Whether nobody can have written since the folder was listed: the names are the same, and the process that
+    /// opened the store last is gone.
+    pub(crate) fn is_still(&self, listing: &Listing) -> Result<bool> {
+        let is_gone = self.opener().is_none_or(|opener| opener.is_running == Some(false));
+        Ok(is_gone && self.list()? == *listing)
+    }
+
+    /// Reads the contents as opening would. Beside a writer, only an error that comes twice is believed.
+    pub(crate) fn inspect(&self) -> Result<Inspection> {
+        let mut before = None;
+        for _ in 0..ROUNDS {
+            let listing = self.list()?;
+            let error = match Inspection::on(&self.fs, &self.dir) {
+                Ok(look) => return Ok(look),
+                Err(error) => Error::from(error),
+            };
+            let text = error.to_string();
+            if before.as_ref() == Some(&text) || self.is_still(&listing)? {
+                return Err(error);
+            }
+            before = Some(text);
+        }
+        Err(Error::Changing { path: self.dir.clone() })
+    }
+
     /// The lock file's path.
     pub(crate) fn lock_path(&self) -> PathBuf {
         self.dir.join(LOCK_FILE_NAME)
@@ -113,6 +139,9 @@ impl Folder {
         Successor::decode(seed, record.get(..got)?)
     }
 }
+
+/// How often a folder that somebody may be writing to is read again before [`Error::Changing`].
+pub(crate) const ROUNDS: u32 = 10;
 
 /// The process that opened a store last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

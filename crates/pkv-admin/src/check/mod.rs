@@ -66,6 +66,8 @@ pub(crate) fn read_files(
     for listed in listed.iter().filter(|listed| listed.is_file) {
         opened.push((listed, folder.fs().open(&listed.path, Access::Read)?));
     }
+    // Newest first: what an older log says of a newer one is then never newer than what was read of that one.
+    opened.reverse();
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let work = || {

@@ -8,7 +8,6 @@ use pkv_format::{
 };
 use pkv_fs::Access;
 use pkv_snapshot_set::SnapshotType;
-use pkv_store::Inspection;
 
 use crate::check::walk::{Gap, Place, walk};
 use crate::error::{Exit, Result};
@@ -43,8 +42,7 @@ impl Args {
 /// # Errors
 /// Those of opening the store. Nothing was printed then.
 pub fn dump_entries(folder: &Folder, out: &mut Output<'_>) -> Result<Exit> {
-    folder.list()?;
-    let look = Inspection::on(folder.fs(), folder.dir())?;
+    let look = folder.inspect()?;
     let (key_schema, value_schema) = look.schema().unwrap_or_default();
     let (key_type, value_type) = (FieldType::of(key_schema), FieldType::of(value_schema));
     let mut line = String::new();

@@ -2,12 +2,11 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use pkv_format::{FORMAT_VERSION, FileHeader, HEADER_BYTES, HeaderError};
 use pkv_fs::Access;
 use pkv_snapshot_set::{FileSnapshotSet, SnapshotType};
-use pkv_store::{Inspection, TornEnd};
+use pkv_store::TornEnd;
 
 use crate::error::{Error, Exit, Result};
 use crate::folder::{Folder, Listing, Opener};
@@ -112,10 +111,6 @@ pub struct Contents {
     pub torn: Option<TornEnd>,
 }
 
-/// How often a folder that does not read well is read again while somebody may be writing to it.
-const ROUNDS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(20);
-
 /// Lists a folder's files and reads its contents as opening would, without the lock and without a change.
 ///
 /// Works beside a writer and shows some recent state then. A folder that would not open is no error: its files are
@@ -126,29 +121,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// When there is no such folder, no store in it, or it cannot be listed.
 pub fn stat(folder: &Folder) -> Result<Stat> {
-    let mut round = 1;
-    loop {
-        let listing = folder.list()?;
-        let stat = stat_once(folder, &listing)?;
-        let Err(_) = &stat.contents else { return Ok(stat) };
-        let is_still = folder.list()? == listing
-            && stat.opener.is_none_or(|opener| opener.is_running == Some(false));
-        if is_still || round == ROUNDS {
-            return Ok(stat);
-        }
-        round += 1;
-        std::thread::sleep(PAUSE);
-    }
-}
-
-fn stat_once(folder: &Folder, listing: &Listing) -> Result<Stat> {
-    let snapshots = snapshots(folder, listing)?;
+    let listing = folder.list()?;
+    let snapshots = snapshots(folder, &listing)?;
     let log_bytes = snapshots
         .iter()
         .filter(|one| one.role == Role::Current && one.snapshot_type == SnapshotType::Diff)
         .map(|one| one.bytes)
         .sum();
-    let contents = Inspection::on(folder.fs(), folder.dir()).map_err(Error::from).map(|look| {
+    let contents = folder.inspect().map(|look| {
         let report = look.report();
         Contents {
             entries: look.entries(),
@@ -159,7 +139,7 @@ fn stat_once(folder: &Folder, listing: &Listing) -> Result<Stat> {
             torn: report.torn.clone(),
         }
     });
-    let header = first_header(folder, listing);
+    let header = first_header(folder, &listing);
     let format_version = match &header {
         Some(Ok(_)) => Some(FORMAT_VERSION),
         Some(Err(HeaderError::Newer { found, .. })) => Some(*found),
@@ -169,7 +149,7 @@ fn stat_once(folder: &Folder, listing: &Listing) -> Result<Stat> {
     Ok(Stat {
         dir: folder.dir().to_path_buf(),
         snapshots,
-        foreign: listing.foreign.clone(),
+        foreign: listing.foreign,
         format_version,
         store_id: header.as_ref().map(|header| header.store_id),
         key_schema: header.as_ref().map(|header| header.key_schema.clone()),

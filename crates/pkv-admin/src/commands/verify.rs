@@ -11,7 +11,7 @@ use crate::check::log::Flaw;
 use crate::check::window::wide;
 use crate::check::{Checked, Content, read_files};
 use crate::error::{Error, Exit, Result};
-use crate::folder::{Folder, Listing, Opener};
+use crate::folder::{Folder, Listing, Opener, ROUNDS};
 use crate::json::{Json, append, object};
 use crate::output::{Output, Report};
 use crate::text::{Count, Shown};
@@ -119,9 +119,6 @@ impl Verification {
     }
 }
 
-/// How often a folder that somebody writes to is read again before a fault is believed.
-const ROUNDS: u32 = 5;
-
 /// Reads every file of a folder and checks every header against its name, every checksum, every count, and the
 /// chain from log to log. Takes no lock and changes nothing; beside a writer it reads again what was in motion.
 ///
@@ -133,29 +130,40 @@ const ROUNDS: u32 = 5;
 /// # Errors
 /// Only when files cannot be read. What is wrong with them is in the result.
 pub fn verify(folder: &Folder) -> Result<Verification> {
-    let mut before: Option<Verification> = None;
+    let mut before: Vec<Fault> = Vec::new();
     for _ in 0..ROUNDS {
         let listing = folder.list()?;
-        let scan = FileSnapshotSet::scan(&**folder.fs(), folder.dir())?;
-        let finishing = scan.report.rolled_forward.iter().map(|ordinal| ordinal.0).collect();
-        let files = match read_files(folder, &listing.files, &finishing) {
-            Ok(files) => files,
-            // A writer removed it, or renamed it, since it was listed.
+        let mut found = match verify_once(folder, &listing) {
+            Ok(found) => found,
+            // A writer removed a file, or renamed it, since it was listed.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error.into()),
         };
-        let found = Judge::new(folder, &files).judge(&scan, &listing);
-        // What was read of one file may be older than what was read of another: only what is found twice, or
-        // where nobody writes, is a fault.
-        let is_still = folder.list()? == listing
-            && found.opener.is_none_or(|opener| opener.is_running == Some(false));
-        let is_same = before.as_ref().is_some_and(|before| before.faults == found.faults);
-        if found.faults.is_empty() || is_still || is_same {
+        if found.faults.is_empty() || folder.is_still(&listing)? {
             return Ok(found);
         }
-        before = Some(found);
+        // What was read of one file may be older than what was read of another: beside a writer, only what is
+        // found twice is a fault.
+        let is_known = |fault: &Fault| {
+            before.iter().any(|other| (&other.path, other.offset) == (&fault.path, fault.offset))
+        };
+        if found.faults.iter().any(is_known) {
+            found.faults.retain(is_known);
+            return Ok(found);
+        }
+        before = found.faults;
     }
-    before.ok_or_else(|| Error::Changing { path: folder.dir().to_path_buf() })
+    Err(Error::Changing { path: folder.dir().to_path_buf() })
+}
+
+fn verify_once(
+    folder: &Folder,
+    listing: &Listing,
+) -> Result<Verification, pkv_snapshot_set::Error> {
+    let scan = FileSnapshotSet::scan(&**folder.fs(), folder.dir())?;
+    let finishing = scan.report.rolled_forward.iter().map(|ordinal| ordinal.0).collect();
+    let files = read_files(folder, &listing.files, &finishing)?;
+    Ok(Judge::new(folder, &files).judge(&scan, listing))
 }
 
 /// All files together.
@@ -251,6 +259,10 @@ impl<'a> Judge<'a> {
                     reason: error.to_string(),
                     verdict: Verdict::NewerFormat,
                 }),
+                Content::NoHeader(HeaderError::Empty) => {
+                    let reason = "the header is gone: nothing there, or zeros alone";
+                    self.damage(&file.path, 0, reason.to_owned());
+                }
                 Content::NoHeader(error) => self.damage(&file.path, 0, error.to_string()),
                 Content::Misplaced(reason) => self.damage(&file.path, 0, reason.clone()),
                 Content::Pending | Content::Unused => {}

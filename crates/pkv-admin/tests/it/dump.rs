@@ -47,7 +47,7 @@ fn a_torn_end_is_left_out_and_a_damaged_store_prints_nothing() {
     assert_eq!(pkv(&["dump"], &folder.path, &[]).exits(0).json_lines().len(), 39);
 
     let folder = closed();
-    flip(&folder.last("full"), 600);
+    flip(&folder.last("full"), 530);
     let error = pkv(&["dump"], &folder.path, &[]).fails(1);
     assert!(error.contains("damaged at offset 512") && error.contains("pkv verify"), "{error}");
 }

@@ -125,7 +125,7 @@ impl Folder {
     }
 }
 
-/// Flips one bit.
+/// Flips one bit. In a shard file offset 530 is in its first block, whichever keys it holds.
 pub(crate) fn flip(path: &Path, offset: usize) {
     let mut bytes = fs::read(path).unwrap();
     bytes[offset] ^= 0x10;

@@ -62,7 +62,7 @@ fn backups_beyond_the_wished_number_go() {
 #[test]
 fn no_backup_goes_while_what_is_kept_is_damaged() {
     let folder = backups();
-    flip(&folder.last("full"), 600);
+    flip(&folder.last("full"), 530);
     let before = folder.bytes();
     for words in [&["prune-backups"][..], &["prune-backups", "--dry-run"]] {
         let error = pkv(words, &folder.path, &["1"]).fails(1);
@@ -74,7 +74,7 @@ fn no_backup_goes_while_what_is_kept_is_damaged() {
     }
     // Damage in what goes anyway is no reason to keep it.
     let folder = backups();
-    flip(&folder.files("full")[0], 600);
+    flip(&folder.files("full")[0], 530);
     assert!(prune(&folder, &["prune-backups"], &["1"]) > 0);
     pkv(&["verify"], &folder.path, &[]).exits(0);
 }

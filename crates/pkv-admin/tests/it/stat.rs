@@ -101,7 +101,7 @@ fn a_torn_end_is_shown_and_is_no_fault() {
 #[test]
 fn a_folder_that_will_not_open_is_listed_with_the_reason() {
     let folder = closed();
-    flip(&folder.last("full"), 600);
+    flip(&folder.last("full"), 530);
     let stat = pkv(&["stat", "--json"], &folder.path, &[]).exits(1).json();
     assert_eq!(stat["contents"], serde_json::Value::Null);
     assert!(stat["problem"].as_str().unwrap().contains("damaged at offset 512"), "{stat}");
