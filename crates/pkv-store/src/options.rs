@@ -100,7 +100,7 @@ impl Options {
         Self {
             durability: Durability::Process,
             sync_interval: Duration::from_secs(1),
-            map_shards: 256,
+            map_shards: 64,
             snapshot_shards: None,
             snapshot_shard_bytes: 32 * MIB,
             compact_log_percent: 150,
@@ -142,7 +142,8 @@ impl Options {
     }
 
     /// Shards of the map in memory, each behind a lock of its own: a power of two, at most 4096.
-    /// Default 256: two of 64 threads meet in one shard rarely, and the empty map stays small.
+    /// Default 64: their locks and heads stay in a processor's cache, which a read notices more than that
+    /// two of many threads meet now and then (`docs/design.md`, "How many shards").
     #[must_use]
     pub fn map_shards(mut self, shards: usize) -> Self {
         self.map_shards = shards;

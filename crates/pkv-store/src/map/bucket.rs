@@ -17,8 +17,9 @@ use super::OutOfMemory;
 use super::chunk::{Chunks, Place};
 use super::record::{index, lossless};
 
-/// What a table of 1,024 slots takes at hashbrown's greatest load, 7/8.
-pub(super) const BUCKET_ENTRIES_MAX: usize = 896;
+/// What a table of 4,096 slots takes at hashbrown's greatest load, 7/8. Larger buckets are fewer, so that
+/// more of them stay in a processor's cache; smaller ones are copied and split in less time.
+pub(super) const BUCKET_ENTRIES_MAX: usize = 3584;
 /// A copy takes one bucket at a time, so this bounds how long it holds the shard's lock.
 pub(super) const BUCKET_BYTES_MAX: usize = 512 << 10;
 /// A slot of a table: a place and a control byte.
@@ -31,8 +32,9 @@ const BUCKET_ENTRIES_FULL: usize = BUCKET_ENTRIES_MAX - BUCKET_ENTRIES_MAX / 16;
 const DIRECTORY_ENTRIES_FIRST: usize = 4096;
 const DIRECTORY_ENTRIES_EACH: usize = 64;
 
-/// A range of positions with its entries.
+/// A range of positions with its entries; all of it on one cache line, since a get needs it.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(super) struct Bucket {
     pub(super) table: HashTable<u32>,
     /// First and last position of the range.
@@ -70,14 +72,15 @@ struct Entry {
     place: u32,
 }
 
-/// The buckets of one shard.
+/// The buckets of one shard. What a get needs stands together, right behind the shard's lock.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Buckets {
-    /// Bucket numbers by the leading bits of a position; a power of two of them.
-    directory: Vec<u32>,
     directory_bits: u32,
     /// The bits of a hash above its position.
     shard_bits: u32,
+    /// Bucket numbers by the leading bits of a position; a power of two of them.
+    directory: Vec<u32>,
     all: Vec<Bucket>,
     tables_bytes: u64,
 }
@@ -377,8 +380,14 @@ fn left_len(entries: &[Entry], ascending: bool) -> usize {
     entries.len() * usize::try_from(share).unwrap_or(0) / 256
 }
 
-/// The entries of a table with their hashes, which are read from the keys: all in a row, so that the
-/// processor waits for many keys at once.
+/// How many records are touched before the first of them is read.
+const TOUCHED: usize = 32;
+
+/// The entries of a table with their hashes, which are read from the keys.
+///
+/// The records lie anywhere in memory, so that most of the time goes into waiting for it. They are touched
+/// some dozens at a time first: loads that depend on nothing wait together, and hashing then
+/// finds all of them in the cache.
 fn entries_of(
     table: &HashTable<u32>,
     chunks: &Chunks,
@@ -388,12 +397,27 @@ fn entries_of(
     entries
         .try_reserve_exact(table.len())
         .map_err(|_| OutOfMemory { bytes: lossless(table.len() * size_of::<Entry>()) })?;
-    entries.extend(
-        table
-            .iter()
-            .map(|place| Entry { hash: hash_of(chunks.record(Place(*place)).key), place: *place }),
-    );
-    Ok(entries)
+    let mut places = table.iter().copied();
+    let mut block = [0; TOUCHED];
+    loop {
+        let mut len = 0;
+        let mut touched = 0;
+        for (slot, place) in block.iter_mut().zip(&mut places) {
+            *slot = place;
+            touched ^= chunks.first_byte(Place(place));
+            len += 1;
+        }
+        std::hint::black_box(touched);
+        let Some(block) = block.get(..len).filter(|block| !block.is_empty()) else {
+            return Ok(entries);
+        };
+        entries.extend(
+            block.iter().map(|place| Entry {
+                hash: hash_of(chunks.record(Place(*place)).key),
+                place: *place,
+            }),
+        );
+    }
 }
 
 fn table_of<'a>(

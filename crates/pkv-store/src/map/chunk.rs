@@ -71,17 +71,18 @@ impl NewRecord<'_> {
     }
 }
 
-/// The records of one shard.
+/// The records of one shard. What a get needs stands first.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Chunks {
     /// Chunks by number, full to their ends; the tail's and those of unused numbers are empty.
     full: Vec<Box<[u8]>>,
-    /// Dead bytes in each; of an unused number: the next unused number.
-    dead_in: Vec<u32>,
     /// The chunk that takes new records. Its capacity is never exceeded and never changed.
     tail: Vec<u8>,
     /// The tail's number; `NONE` before the first.
     tail_number: u32,
+    /// Dead bytes in each chunk; of an unused number: the next unused number.
+    dead_in: Vec<u32>,
     /// Empty chunks for records that were promised room, in the order of their use.
     spares: VecDeque<Vec<u8>>,
     /// Numbers of freed chunks: the first, and how many.
@@ -162,6 +163,12 @@ impl Chunks {
             &mut self.full[index(number)][..]
         };
         &mut chunk[start..start + bytes]
+    }
+
+    /// The first byte of the record at `place`, to have it in the cache when it is read.
+    #[inline]
+    pub(super) fn first_byte(&self, place: Place) -> u8 {
+        self.bytes_at(place).first().copied().unwrap_or(0)
     }
 
     /// The record at `place`.

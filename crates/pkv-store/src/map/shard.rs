@@ -16,6 +16,7 @@ pub(super) const EMPTY_BYTES_MAX: u64 = 4 << 10;
 
 /// Records, index and large values of one shard; reached through the lock that [`super::Map`] holds.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Shard {
     pub(super) buckets: Buckets,
     pub(super) chunks: Chunks,
@@ -46,13 +47,17 @@ impl Shard {
     /// The value of `key`. Cost: one probe of a small table and one record.
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<ValueRef<'_>> {
-        let chunks = &self.chunks;
-        let place = self
-            .buckets
-            .of(hash)
-            .table
-            .find(table_hash(hash), |place| chunks.record(Place(*place)).key == key)?;
-        let record = chunks.record(Place(*place));
+        let mut found = None;
+        self.buckets.of(hash).table.find(table_hash(hash), |place| {
+            let record = self.chunks.record(Place(*place));
+            // Decoded once: the closure that compares is the one that keeps.
+            let is_it = record.key == key;
+            if is_it {
+                found = Some(record);
+            }
+            is_it
+        });
+        let record = found?;
         Some(match record::large_slot(&record) {
             None => ValueRef::Inline(record.value),
             Some(number) => ValueRef::Large(self.slab.get(number)),
@@ -66,7 +71,7 @@ impl Shard {
 
     /// Makes sure that the next set with these cannot fail for want of memory.
     ///
-    /// It does what growing costs: at most one bucket is split (about 900 entries are rehashed) and one
+    /// It does what growing costs: at most one bucket is split (at most 3,584 entries are rehashed) and one
     /// chunk allocated. Nothing is lost where the set does not come.
     #[inline]
     pub(crate) fn reserve(
