@@ -458,7 +458,6 @@ fn a_closure_that_calls_its_store_gets_an_error() {
 }
 
 #[test]
-#[ignore = "stats() takes the lock of the shard that the closure runs under"]
 fn a_closure_may_ask_for_figures() {
     let place = Place::new();
     in_time("figures from inside a closure", move || {

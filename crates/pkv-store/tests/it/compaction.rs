@@ -267,7 +267,6 @@ fn pending_files_are_dropped_and_reported() {
 }
 
 #[test]
-#[ignore = "RecoveryReport::dropped_pending and ::rolled_forward are never filled in"]
 fn the_report_names_dropped_pending_snapshots() {
     let place = Place::new();
     drop(ByteStore::open(place.store(), &small()).unwrap());

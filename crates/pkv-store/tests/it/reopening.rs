@@ -17,7 +17,7 @@ use crate::support::{
 const PROCESS: Durability = Durability::Process;
 
 #[test]
-#[ignore = "closing cancels every compaction, so that short sessions never get one done"]
+#[ignore = "closing cancels every compaction, so that short sessions never get one done; and it may hang: see closing_while_a_compaction_is_being_started_ends"]
 fn a_hundred_openings_leave_few_files() {
     let place = Place::new();
     for i in 0..100_u64 {
