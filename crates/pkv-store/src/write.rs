@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, bytes_u64};
 use crate::log::Refused;
-use crate::map::NewValue;
+use crate::map::{NewValue, ValueRef};
 use crate::options::Durability;
 use crate::reentry;
 
@@ -84,7 +84,7 @@ impl Core {
             let mut shard = self.map.write(index);
             let current = shard.get(hash, key);
             let existed = current.is_some();
-            let value = match decide(current.as_ref().map(|value| value.as_bytes()), &mut buffer)? {
+            let value = match decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)? {
                 Decision::AsPrepared => match prepare {
                     Prepare::Set(value) => Some(value),
                     Prepare::Remove | Prepare::Nothing => None,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 use pkv_format::{FRAMES_OFFSET, Seal};
 
-use super::{Log, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable};
+use super::{Log, LogSettings, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable};
 use crate::error::{Error, Result};
 use crate::folder::is_failed_sync;
 use crate::frame::{SEAL_FRAME_BYTES, seal_frame};
@@ -291,6 +291,13 @@ impl Log {
         Retired { log: active.log, segment: Some(active.segment), end: active.end }.close();
         Ok(())
     }
+}
+
+/// A sixteenth of what the store holds: a store that is small stays small, and one that is large does
+/// not begin with segments that are full in a moment.
+pub(super) fn first_segment_bytes(settings: &LogSettings, live_bytes: u64) -> u64 {
+    let bytes = (live_bytes / 16).checked_next_power_of_two().unwrap_or(u64::MAX);
+    bytes.clamp(settings.segment_bytes_min, settings.segment_bytes_max)
 }
 
 /// What compaction's rotation found.

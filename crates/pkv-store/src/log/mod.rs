@@ -4,12 +4,14 @@
 //! copy. Frames are in order and without holes at every instant, so a killed process leaves a prefix.
 //! *Commit* (`commit.rs`) makes everything appended so far durable, once for all who wait.
 //! *Keep* (`keeper.rs`) is what happens ahead of and behind the writers: preparing segments, touching
-//! their pages, cutting and closing those that are full.
+//! their pages, cutting and closing those that are full. *Wait* (`wait.rs`) is where a writer is while
+//! it must not go on.
 //!
 //! No lock of this module is held across a system call, but for the `write` of a log that is not mapped.
 
 mod commit;
 mod keeper;
+mod wait;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -253,7 +255,7 @@ impl Log {
             snapshot_seq: start.snapshot_seq,
             mark_due: None,
             mark_unsynced: false,
-            next_segment_bytes: first_segment_bytes(&settings, start.live_bytes),
+            next_segment_bytes: keeper::first_segment_bytes(&settings, start.live_bytes),
             wanted_bytes: None,
             unavailable: None,
             write_refused: None,
@@ -464,68 +466,6 @@ impl Log {
         self.keeper_wanted.notify_all();
     }
 
-    /// Waits, with no lock of the caller's held, until a refused append may be tried again.
-    pub(crate) fn wait(&self, wait: Wait) -> Result<()> {
-        match wait {
-            Wait::Room(bytes) if self.settings.background => self.wait_for_room(bytes),
-            Wait::Room(bytes) => self.prepare_next(bytes),
-            Wait::Sync => self.sync(),
-            Wait::Compaction(bytes) => self.wait_for_compaction(bytes),
-            Wait::Populate => {
-                self.wait_for_pages();
-                Ok(())
-            }
-        }
-    }
-
-    fn wait_for_room(&self, bytes: u64) -> Result<()> {
-        let mut tail = self.tail.lock();
-        tail.wanted_bytes = Some(tail.wanted_bytes.unwrap_or(0).max(bytes));
-        loop {
-            tail.check_open()?;
-            if tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
-                return Ok(());
-            }
-            if let Some(why) = &tail.unavailable {
-                return Err(why.error());
-            }
-            self.keeper_wanted.notify_one();
-            self.room.wait(&mut tail);
-        }
-    }
-
-    fn wait_for_compaction(&self, bytes: u64) -> Result<()> {
-        let mut tail = self.tail.lock();
-        while tail.is_log_full(self.settings.max_log_bytes, bytes) {
-            tail.check_open()?;
-            let reason = match &tail.compaction_failing {
-                Some(cause) => Some(cause.to_string()),
-                None if self.settings.background => None,
-                None => Some("the store has no threads: call compact()".to_owned()),
-            };
-            if let Some(reason) = reason {
-                let bytes_max = self.settings.max_log_bytes.unwrap_or(u64::MAX);
-                return Err(Error::LogFull { bytes: tail.log_bytes, bytes_max, reason });
-            }
-            tail.compaction_asked = true;
-            self.keeper_wanted.notify_one();
-            self.room.wait_for(&mut tail, Duration::from_millis(100));
-        }
-        Ok(())
-    }
-
-    fn wait_for_pages(&self) {
-        let mut tail = self.tail.lock();
-        if !self.settings.background {
-            keeper::touch_pages(&mut tail);
-            return;
-        }
-        tail.populate_asleep = false;
-        self.populate_wanted.notify_one();
-        // The time limit is for a populating thread that died; the next attempt finds the reason.
-        self.room.wait_for(&mut tail, Duration::from_millis(10));
-    }
-
     /// Everything up to and with this sequence number is synced.
     pub(crate) fn durable_seq(&self) -> u64 {
         self.durable_seq.load(Ordering::Acquire)
@@ -580,13 +520,6 @@ pub(crate) struct LogUsage {
     pub(crate) count: u32,
     pub(crate) unsynced_bytes: u64,
     pub(crate) syncs: u64,
-}
-
-/// A sixteenth of what the store holds: a store that is small stays small, and one that is large does
-/// not begin with segments that are full in a moment.
-fn first_segment_bytes(settings: &LogSettings, live_bytes: u64) -> u64 {
-    let bytes = (live_bytes / 16).checked_next_power_of_two().unwrap_or(u64::MAX);
-    bytes.clamp(settings.segment_bytes_min, settings.segment_bytes_max)
 }
 
 impl Tail {

@@ -266,7 +266,7 @@ proptest! {
 fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
     let map = map(1);
     let staying = |number: u64| (key(number, 16), value(number, 60));
-    for number in 0..3000 {
+    for number in 0..12_000 {
         let (key, value) = staying(number);
         set(&map, &key, &value);
     }
@@ -274,7 +274,7 @@ fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
     let mut copied = BTreeMap::new();
     let mut out = BucketCopy::default();
     let mut cursor = Some(Cursor::default());
-    let (mut slices, mut next) = (0, 10_000);
+    let (mut slices, mut next) = (0, 100_000);
     while let Some(from) = cursor {
         cursor = map.read(0).copy_bucket(from, &mut out).unwrap();
         collect(&out, &mut copied);
@@ -283,16 +283,17 @@ fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
             continue;
         }
         // Splits the buckets ahead and behind, and makes the cleaner move what stays.
-        for _ in 0..2000 {
+        for _ in 0..8000 {
             set(&map, &key(next, 16), &value(next, random.below(200)));
             next += 1;
-            let changed = next - u64::try_from(random.below(3000)).unwrap().min(next - 10_000) - 1;
-            remove(&map, &key(changed.max(10_000), 16));
+            let changed =
+                next - u64::try_from(random.below(12_000)).unwrap().min(next - 100_000) - 1;
+            remove(&map, &key(changed.max(100_000), 16));
         }
     }
     assert!(slices > 8, "{slices} slices");
     assert!(map.usage().moved_bytes > 0, "nothing was moved");
-    for number in 0..3000 {
+    for number in 0..12_000 {
         let (key, value) = staying(number);
         assert_eq!(copied.get(&key), Some(&value), "{number}");
     }
@@ -307,20 +308,20 @@ fn a_cursor_still_works_after_its_bucket_was_split() {
             set(&map, &key(number, 8), b"v");
         }
     };
-    fill(0..2000);
+    fill(0..8000);
     let mut out = BucketCopy::default();
     let cursor = map.read(0).copy_bucket(Cursor::default(), &mut out).unwrap().unwrap();
     let before = out.records;
     // Cuts both sides of the cursor many times over.
-    fill(2000..40_000);
+    fill(8000..160_000);
     let mut entries = BTreeMap::new();
     let mut next = Some(cursor);
     while let Some(from) = next {
         next = map.read(0).copy_bucket(from, &mut out).unwrap();
         collect(&out, &mut entries);
     }
-    let met = (0..2000).filter(|number| entries.contains_key(&key(*number, 8))).count();
-    assert_eq!(met + usize::try_from(before).unwrap(), 2000);
+    let met = (0..8000).filter(|number| entries.contains_key(&key(*number, 8))).count();
+    assert_eq!(met + usize::try_from(before).unwrap(), 8000);
 }
 
 #[test]
@@ -331,7 +332,7 @@ fn a_copy_meets_a_key_once_though_the_shard_was_emptied_and_filled_again() {
             set(&map, &key(number, 8), b"v");
         }
     };
-    fill(0..5000);
+    fill(0..20_000);
     let mut out = BucketCopy::default();
     let mut copied = BTreeMap::new();
     let mut cursor = Some(Cursor::default());

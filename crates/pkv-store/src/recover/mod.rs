@@ -8,8 +8,10 @@
 //! Opening may be cut off at any point and run again: it changes nothing before it has decided, and
 //! what it changes then leads to the same decision.
 
+mod apply;
 mod file;
 mod load;
+mod logs;
 mod repair;
 mod replay;
 mod window;
@@ -153,7 +155,7 @@ pub(crate) struct Contents {
     /// `None`: the folder holds no store yet.
     pub(crate) identity: Option<Identity>,
     pub(crate) report: RecoveryReport,
-    logs: replay::Logs,
+    logs: logs::Logs,
     base: Option<load::Base>,
 }
 
@@ -210,7 +212,7 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
         RecoveryReport { snapshot: full.map(|info| info.ordinal.0), ..RecoveryReport::default() };
 
     let shards = full.map(|info| load::open_shards(options, info)).transpose()?;
-    let logs = replay::open_logs(options, &logs, shards.as_deref())?;
+    let logs = logs::open_logs(options, &logs, shards.as_deref())?;
     let first = shards.iter().flatten().map(|shard| &shard.header).chain(logs.headers()).next();
     let identity = first.map(identity_of);
     let map = Map::new(&MapOptions {

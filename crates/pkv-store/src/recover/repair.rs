@@ -4,7 +4,7 @@ use pkv_format::{FRAMES_OFFSET, Link, Seal};
 use pkv_fs::{Access, File, Fs};
 use pkv_snapshot_set::{FileSnapshotSet, SnapshotOrdinal};
 
-use super::replay::{Fate, LogRead};
+use super::logs::{Fate, LogRead};
 use super::window::Window;
 use super::{Contents, PreviousLog};
 use crate::error::Result;

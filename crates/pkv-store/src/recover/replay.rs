@@ -5,23 +5,22 @@
 //! stand behind a hole, since unsynced pages reach the disk in any order, and one of them may know
 //! that the missing write had been synced.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pkv_format::{
-    FRAMES_OFFSET, FileHeader, FileKind, Frame, FrameKind, HeaderError, Link, Mark, Operation,
-    Scanner, Seal, Step, Successor, find_frame,
+    FRAMES_OFFSET, FileHeader, Frame, FrameKind, Link, Mark, Scanner, Seal, Step, Successor,
+    find_frame,
 };
-use pkv_fs::File;
-use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotInfo};
+use pkv_snapshot_set::LOCK_FILE_NAME;
 
-use super::file::{NameSays, check_name, check_store, header_error, read_header};
-use super::load::{Base, ShardFile};
+use super::apply::{Run, apply};
+use super::load::Base;
+use super::logs::{Fate, LogRead, Logs, Named, OpenedLogs, Piece, Stop, last_nonzero};
 use super::window::Window;
-use super::{Phase, Progress, ReadOptions, RecoveryReport, TornEnd, open_for_reading};
+use super::{Phase, Progress, ReadOptions, RecoveryReport};
 use crate::error::{Error, Result};
 use crate::frame::bytes_u64;
-use crate::map::{Map, NewValue};
+use crate::map::Map;
 
 /// How much of a log is in memory at a time; a larger frame gets as much as it needs.
 const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
@@ -31,216 +30,6 @@ const HEADER_ROOM_BYTES: u64 = 24;
 
 /// A control frame and a little more: windows of the search behind a hole overlap by this much.
 const OVERLAP_BYTES: u64 = 64;
-
-/// All logs above the full snapshot, in order, and what reading them showed.
-#[derive(Debug)]
-pub(super) struct Logs {
-    pub(super) logs: Vec<LogRead>,
-    /// The next sequence number; one more than that of the last write that is there.
-    pub(super) next_seq: u64,
-    /// Everything up to here was synced once.
-    pub(super) watermark: u64,
-    /// Where and why the frames ended too early.
-    stop: Option<Stop>,
-}
-
-/// One log file.
-#[derive(Debug)]
-pub(super) struct LogRead {
-    pub(super) path: PathBuf,
-    pub(super) ordinal: u64,
-    pub(super) file: Arc<dyn File>,
-    pub(super) file_bytes: u64,
-    /// `None`: the file has no header, since its creation was interrupted.
-    pub(super) header: Option<FileHeader>,
-    pub(super) fate: Fate,
-    /// The end of the last whole frame that counts.
-    pub(super) end: u64,
-    /// Where the first write above the watermark of its time begins.
-    pub(super) frames: Vec<Piece>,
-    pub(super) linked: bool,
-    pub(super) seal: Option<Seal>,
-    successor: Option<Successor>,
-    /// Bytes that are dropped with it, or behind its end.
-    dropped_bytes: u64,
-}
-
-/// A run of frames, to find where the unsynced part of a log begins.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Piece {
-    pub(super) offset: u64,
-    pub(super) last_seq: u64,
-}
-
-/// What becomes of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// It holds writes that count, or another file names it.
-    Kept,
-    /// It was made and never used, or lies behind a torn end.
-    Dropped,
-}
-
-/// The first place where a frame is missing.
-#[derive(Clone, Debug)]
-struct Stop {
-    path: PathBuf,
-    offset: u64,
-    reason: String,
-    /// No crash explains it, whatever the watermarks say.
-    damage: bool,
-}
-
-impl Logs {
-    pub(super) fn used_bytes(&self) -> u64 {
-        self.kept().map(|log| log.end).sum()
-    }
-
-    /// The ordinals that seals and successor records speak of.
-    pub(super) fn named_ordinals(&self) -> Vec<u64> {
-        self.logs.iter().filter_map(|log| Some(log.names_next()?.ordinal)).collect()
-    }
-
-    pub(super) fn kept_count(&self) -> u32 {
-        u32::try_from(self.kept().count()).unwrap_or(u32::MAX)
-    }
-
-    pub(super) fn kept(&self) -> impl Iterator<Item = &LogRead> {
-        self.logs.iter().filter(|log| log.fate == Fate::Kept)
-    }
-
-    /// Torn or damaged: the rule of `FORMAT.md`.
-    pub(super) fn judge(&self, report: &mut RecoveryReport) -> Result<()> {
-        report.last_seq = self.next_seq - 1;
-        report.watermark = self.watermark;
-        let ended = self.kept().last().map(|log| (log.path.clone(), log.end));
-        if let Some(stop) = &self.stop
-            && (stop.damage || self.next_seq <= self.watermark)
-        {
-            let reason = format!("{}; write {} belongs here", stop.reason, self.next_seq);
-            return Err(Error::damaged(&stop.path, stop.offset, reason));
-        }
-        if self.next_seq <= self.watermark {
-            let (path, offset) = ended.unwrap_or_default();
-            let reason = format!(
-                "the log ends with write {}, but everything up to {} had been synced",
-                self.next_seq - 1,
-                self.watermark
-            );
-            return Err(Error::damaged(&path, offset, reason));
-        }
-        if let Some(stop) = &self.stop {
-            report.torn = Some(TornEnd {
-                path: stop.path.clone(),
-                offset: stop.offset,
-                seq: self.next_seq,
-                bytes_dropped: self.logs.iter().map(|log| log.dropped_bytes).sum(),
-                reason: stop.reason.clone(),
-            });
-        }
-        Ok(())
-    }
-}
-
-/// The logs before they are replayed.
-#[derive(Debug)]
-pub(super) struct OpenedLogs(Vec<LogRead>);
-
-impl OpenedLogs {
-    pub(super) fn headers(&self) -> impl Iterator<Item = &FileHeader> {
-        self.0.iter().filter_map(|log| log.header.as_ref())
-    }
-}
-
-/// Opens all logs and checks their headers against their names and against the first file's.
-pub(super) fn open_logs(
-    options: &ReadOptions<'_>,
-    infos: &[&SnapshotInfo],
-    shards: Option<&[ShardFile]>,
-) -> Result<OpenedLogs> {
-    let mut first = shards.and_then(|shards| shards.first()).map(|shard| shard.header.clone());
-    let mut logs = Vec::new();
-    for info in infos {
-        let [path] = info.shard_paths.as_slice() else {
-            let path = info.shard_paths.first().cloned().unwrap_or_default();
-            return Err(Error::damaged(
-                &path,
-                0,
-                "a log in several shards, which this version does not write",
-            ));
-        };
-        let file = open_for_reading(options.fs, path)?;
-        let file_bytes = file.len()?;
-        let header = match read_header(&*file)? {
-            Ok(header) => Some(header),
-            Err(newer @ HeaderError::Newer { .. }) => return Err(header_error(path, &newer)),
-            // No frame was written before the header was synced, so that without frames it was the
-            // creation that was interrupted.
-            Err(_) if is_unused(&*file, path, file_bytes)? => None,
-            Err(bad) => return Err(header_error(path, &bad)),
-        };
-        if let Some(header) = &header {
-            let name =
-                NameSays { kind: FileKind::Log, ordinal: info.ordinal.0, shard: 0, shard_count: 1 };
-            check_name(path, header, name)?;
-            check_store(path, header, first.as_ref().unwrap_or(header), options.schema)?;
-            if file_bytes > header.segment_bytes {
-                return Err(Error::damaged(
-                    path,
-                    header.segment_bytes,
-                    "the log is longer than its header says",
-                ));
-            }
-            first.get_or_insert_with(|| header.clone());
-        }
-        logs.push(LogRead {
-            path: path.clone(),
-            ordinal: info.ordinal.0,
-            file,
-            file_bytes,
-            header,
-            fate: Fate::Dropped,
-            end: FRAMES_OFFSET,
-            frames: Vec::new(),
-            linked: false,
-            seal: None,
-            successor: None,
-            dropped_bytes: 0,
-        });
-    }
-    Ok(OpenedLogs(logs))
-}
-
-/// Whether a file without a header can be one whose creation was interrupted: empty, or of at least
-/// the size that was synced before the header, with nothing behind the header's sector.
-fn is_unused(file: &dyn File, path: &Path, file_bytes: u64) -> Result<bool> {
-    if file_bytes > 0 && file_bytes < FRAMES_OFFSET {
-        return Ok(false);
-    }
-    Ok(last_nonzero(file, path, file_bytes, pkv_fs::SECTOR_BYTES)?.is_none())
-}
-
-/// The offset behind the last byte that is not zero, from this offset on.
-fn last_nonzero(file: &dyn File, path: &Path, file_bytes: u64, from: u64) -> Result<Option<u64>> {
-    let mut window = Window::new(file, path, file_bytes);
-    let mut offset = from;
-    let mut last = None;
-    while offset < file_bytes {
-        window.read(offset, WINDOW_BYTES)?;
-        if let Some(index) = window.bytes().iter().rposition(|byte| *byte != 0) {
-            last = Some(offset + bytes_u64(index) + 1);
-        }
-        offset += bytes_u64(window.bytes().len()).max(1);
-    }
-    Ok(last)
-}
-
-/// Who says that a certain log comes next.
-struct Named {
-    ordinal: u64,
-    salt: u64,
-    by: PathBuf,
-}
 
 /// Replays all logs in order.
 pub(super) fn replay(
@@ -322,20 +111,6 @@ pub(super) fn replay(
     report.bytes_read += bytes_total;
     let Replay { next_seq, watermark, stop, .. } = replay;
     Ok(Logs { logs, next_seq, watermark, stop })
-}
-
-impl LogRead {
-    /// The log that must come after this one, by its seal or its successor record.
-    fn names_next(&self) -> Option<Named> {
-        let by = self.path.clone();
-        match (&self.seal, &self.successor) {
-            (Some(seal), _) if seal.next_ordinal != 0 => {
-                Some(Named { ordinal: seal.next_ordinal, salt: seal.next_salt, by })
-            }
-            (_, Some(next)) => Some(Named { ordinal: next.ordinal, salt: next.salt, by }),
-            _ => None,
-        }
-    }
 }
 
 /// The state of a replay between logs.
@@ -658,100 +433,4 @@ impl Replay<'_> {
             });
         }
     }
-}
-
-/// A run of frames whose bodies were checked and taken apart.
-struct Run<'a> {
-    /// Those before the first bad one.
-    frames: &'a [Frame<'a>],
-    operations: Vec<Placed<'a>>,
-    /// How many operations there are up to and with each frame.
-    ends: Vec<usize>,
-    first_offset: u64,
-    bad: Option<(u64, String)>,
-}
-
-/// An operation and the hash of its key.
-struct Placed<'a> {
-    hash: u64,
-    operation: Operation<'a>,
-}
-
-impl<'a> Run<'a> {
-    fn read(map: &Map, frames: &'a [Frame<'a>]) -> Self {
-        let mut run = Self {
-            frames,
-            operations: Vec::with_capacity(frames.len()),
-            ends: Vec::with_capacity(frames.len()),
-            first_offset: 0,
-            bad: None,
-        };
-        run.first_offset = frames.first().map_or(0, |frame| frame.offset);
-        for (index, frame) in frames.iter().enumerate() {
-            let before = run.operations.len();
-            if let Err(reason) = run.take_apart(map, frame) {
-                run.operations.truncate(before);
-                run.bad = Some((frame.offset, reason));
-                run.frames = frames.get(..index).unwrap_or_default();
-                break;
-            }
-            run.ends.push(run.operations.len());
-        }
-        run
-    }
-
-    fn take_apart(&mut self, map: &Map, frame: &Frame<'a>) -> Result<(), String> {
-        frame.check_body().map_err(|why| format!("no valid frame: {why}"))?;
-        if frame.kind != FrameKind::Data {
-            return Ok(());
-        }
-        for operation in frame.operations() {
-            let operation =
-                operation.map_err(|why| format!("an operation that cannot be read: {why}"))?;
-            let hash = match operation {
-                Operation::Set { key, .. } | Operation::Remove { key } => map.hash(key),
-                Operation::Clear => 0,
-            };
-            self.operations.push(Placed { hash, operation });
-        }
-        Ok(())
-    }
-
-    /// How many operations this frame of the run has.
-    fn operations_of(&self, frame: &Frame<'_>) -> usize {
-        let Ok(index) = self.frames.binary_search_by_key(&frame.offset, |frame| frame.offset)
-        else {
-            return 0;
-        };
-        let end = self.ends.get(index).copied().unwrap_or(0);
-        let start =
-            index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        end - start
-    }
-}
-
-/// Applies the operations of one group of shards, in order.
-fn apply(map: &Map, runs: &[&[Placed<'_>]], group: usize, groups: usize) -> Result<()> {
-    let mine = |shard: usize| shard * groups / map.shards() == group;
-    for placed in runs.iter().copied().flatten() {
-        let shard = map.shard_index(placed.hash);
-        match placed.operation {
-            Operation::Set { key, value } if mine(shard) => {
-                let value = NewValue::new(value).map_err(|_| Error::OutOfMemory)?;
-                let mut shard = map.write(shard);
-                shard.reserve(placed.hash, key.len(), &value).map_err(|_| Error::OutOfMemory)?;
-                drop(shard.set(placed.hash, key, value));
-            }
-            Operation::Remove { key } if mine(shard) => {
-                drop(map.write(shard).remove(placed.hash, key));
-            }
-            Operation::Clear => {
-                for shard in (0..map.shards()).filter(|shard| mine(*shard)) {
-                    drop(map.write(shard).take_contents());
-                }
-            }
-            Operation::Set { .. } | Operation::Remove { .. } => {}
-        }
-    }
-    Ok(())
 }

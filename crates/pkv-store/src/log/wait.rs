@@ -1,0 +1,70 @@
+//! Where a writer waits, with no lock of its own held: for room, for a sync, for a compaction, for pages.
+
+use std::time::Duration;
+
+use super::{Log, Wait, keeper};
+use crate::error::{Error, Result};
+
+impl Log {
+    /// Waits, with no lock of the caller's held, until a refused append may be tried again.
+    pub(crate) fn wait(&self, wait: Wait) -> Result<()> {
+        match wait {
+            Wait::Room(bytes) if self.settings.background => self.wait_for_room(bytes),
+            Wait::Room(bytes) => self.prepare_next(bytes),
+            Wait::Sync => self.sync(),
+            Wait::Compaction(bytes) => self.wait_for_compaction(bytes),
+            Wait::Populate => {
+                self.wait_for_pages();
+                Ok(())
+            }
+        }
+    }
+
+    fn wait_for_room(&self, bytes: u64) -> Result<()> {
+        let mut tail = self.tail.lock();
+        tail.wanted_bytes = Some(tail.wanted_bytes.unwrap_or(0).max(bytes));
+        loop {
+            tail.check_open()?;
+            if tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
+                return Ok(());
+            }
+            if let Some(why) = &tail.unavailable {
+                return Err(why.error());
+            }
+            self.keeper_wanted.notify_one();
+            self.room.wait(&mut tail);
+        }
+    }
+
+    fn wait_for_compaction(&self, bytes: u64) -> Result<()> {
+        let mut tail = self.tail.lock();
+        while tail.is_log_full(self.settings.max_log_bytes, bytes) {
+            tail.check_open()?;
+            let reason = match &tail.compaction_failing {
+                Some(cause) => Some(cause.to_string()),
+                None if self.settings.background => None,
+                None => Some("the store has no threads: call compact()".to_owned()),
+            };
+            if let Some(reason) = reason {
+                let bytes_max = self.settings.max_log_bytes.unwrap_or(u64::MAX);
+                return Err(Error::LogFull { bytes: tail.log_bytes, bytes_max, reason });
+            }
+            tail.compaction_asked = true;
+            self.keeper_wanted.notify_one();
+            self.room.wait_for(&mut tail, Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    fn wait_for_pages(&self) {
+        let mut tail = self.tail.lock();
+        if !self.settings.background {
+            keeper::touch_pages(&mut tail);
+            return;
+        }
+        tail.populate_asleep = false;
+        self.populate_wanted.notify_one();
+        // The time limit is for a populating thread that died; the next attempt finds the reason.
+        self.room.wait_for(&mut tail, Duration::from_millis(10));
+    }
+}
