@@ -10,6 +10,7 @@ mod crash_threads;
 mod damage;
 mod defects;
 mod faults;
+mod fuzz_seeds;
 mod kill;
 mod options;
 mod reopening;

@@ -1,0 +1,20 @@
+//! What the fuzz targets check, without libFuzzer, so that a plain test replays the seeds.
+
+pub mod codec;
+pub mod file_name;
+mod input;
+pub mod open_any_folder;
+pub mod operations_vs_model;
+pub mod scan;
+mod store;
+pub mod torn_writes;
+
+/// Every target by its name.
+pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+    ("codec", codec::run),
+    ("file_name", file_name::run),
+    ("open_any_folder", open_any_folder::run),
+    ("operations_vs_model", operations_vs_model::run),
+    ("scan", scan::run),
+    ("torn_writes", torn_writes::run),
+];
