@@ -39,7 +39,9 @@ pub(crate) struct Compaction {
     running: Mutex<()>,
     /// A background compaction was started and has not ended.
     started: AtomicBool,
-    /// The store is closing.
+    /// The store is closing: no further attempt.
+    closing: AtomicBool,
+    /// The store is closing and does not wait for the one under way.
     cancelled: AtomicBool,
     pause: Mutex<()>,
     wake: Condvar,
@@ -52,8 +54,17 @@ impl Compaction {
     /// Asks a running compaction to give up, soon.
     pub(crate) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
+    }
+
+    /// Ends the pauses and repetitions of a compaction that fails.
+    pub(crate) fn stop_retrying(&self) {
+        self.closing.store(true, Ordering::Release);
         drop(self.pause.lock());
         self.wake.notify_all();
+    }
+
+    fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// Snapshots written since the store was opened, the time the last one took, and its bytes.
@@ -205,6 +216,7 @@ impl Core {
             .max(options.compact_log_bytes_min);
         let explained = log.bytes / options.segment_bytes_max.max(1);
         log.bytes >= worth
+            || self.log.is_compaction_waited_for()
             || u64::from(log.count) >= u64::from(options.compact_log_count) + explained
             || options
                 .snapshot_interval
@@ -231,7 +243,7 @@ impl Core {
     /// Compacts until none is due, pausing longer after each failure.
     fn compact_in_background(&self) {
         let mut retry = RETRY_MIN;
-        while self.compaction_due() && self.compaction.check().is_ok() {
+        while self.compaction_due() && !self.compaction.is_closing() {
             match self.compact() {
                 Ok(_) => retry = RETRY_MIN,
                 Err(_) if self.compaction.check().is_err() || self.log.poisoned().is_some() => {
@@ -240,7 +252,7 @@ impl Core {
                 Err(error) => {
                     self.log.compaction_failed(Cause::other(error.to_string()));
                     let mut pause = self.compaction.pause.lock();
-                    if self.compaction.check().is_ok() {
+                    if !self.compaction.is_closing() {
                         self.compaction.wake.wait_for(&mut pause, retry);
                     }
                     retry = (retry * 2).min(RETRY_MAX);

@@ -154,6 +154,11 @@ impl Core {
             }
         };
         let mut threads = self.threads.lock();
+        // Looked at with the list locked: closing takes the list once, and a thread that came later
+        // would outlive the store.
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::Closed);
+        }
         threads.retain(|thread| !thread.is_finished());
         let thread =
             std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
@@ -177,13 +182,24 @@ impl Core {
             self.folder.release();
             return Err(Error::Forked);
         }
-        self.compaction.cancel();
+        let is_small = self.map.usage().payload_bytes <= COMPACTED_BY_CLOSE_BYTES_MAX;
+        if !is_small {
+            self.compaction.cancel();
+        }
+        self.compaction.stop_retrying();
         self.log.stop_threads();
+        // The list is not locked while they are waited for: the keeper may be about to look at it.
+        let threads = std::mem::take(&mut *self.threads.lock());
         let this_thread = std::thread::current().id();
-        for thread in std::mem::take(&mut *self.threads.lock()) {
+        for thread in threads {
             if thread.thread().id() != this_thread {
                 let _ = thread.join();
             }
+        }
+        if is_small && self.options.background && self.compaction_due() {
+            // Else a store that is opened for moments only would never get one done, and leave a log for
+            // each. A failure is no failure of the close: the logs are all there.
+            let _ = self.compact();
         }
         let ended = self.log.end();
         self.log.finish_callbacks();
@@ -204,6 +220,9 @@ impl Core {
         }
     }
 }
+
+/// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.
+const COMPACTED_BY_CLOSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Locks and scans the folder.
 fn open_set(options: &Options, dir: &Path) -> Result<FileSnapshotSet> {

@@ -43,6 +43,8 @@ struct Waiting {
     next_id: u64,
     notifier: Option<Notifier>,
     stop: bool,
+    /// The log has ended: what is not durable now will not be.
+    ended: bool,
 }
 
 impl std::fmt::Debug for Waiting {
@@ -237,7 +239,7 @@ impl Log {
             let ready = waiting
                 .callbacks
                 .peek()
-                .is_some_and(|next| next.seq <= durable || poisoned.is_some() || waiting.stop);
+                .is_some_and(|next| next.seq <= durable || poisoned.is_some() || waiting.ended);
             if !ready {
                 return;
             }
@@ -331,6 +333,7 @@ impl Log {
 
     /// Tells every callback that is left and ends the thread that runs them.
     pub(crate) fn finish_callbacks(&self) {
+        self.commit.waiting.lock().ended = true;
         self.resolve();
         let notifier = self.commit.waiting.lock().notifier.take();
         if let Some(Notifier { jobs, thread }) = notifier {

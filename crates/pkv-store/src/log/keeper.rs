@@ -79,7 +79,8 @@ impl Log {
         let (outcome, unused) = match made {
             Ok(prepared) => {
                 tail.unavailable = None;
-                tail.wanted_bytes = None;
+                // A wish for a larger one that came meanwhile stays.
+                tail.wanted_bytes = tail.wanted_bytes.filter(|bytes| !prepared.fits(*bytes));
                 (Ok(()), tail.next.replace(prepared))
             }
             Err(error @ Error::Poisoned(_)) => (Err(error), None),
@@ -186,6 +187,7 @@ impl Log {
         tail.log_count = tail.log_count.saturating_sub(rotated.log_count_before);
         tail.snapshot_seq = rotated.start_seq;
         tail.compaction_failing = None;
+        tail.compaction_waited_for = false;
         if let Some(writes) = self.settings.snapshot_interval {
             tail.compact_at_seq = rotated.start_seq.saturating_add(writes);
         }
@@ -197,6 +199,11 @@ impl Log {
     pub(crate) fn compaction_failed(&self, cause: Cause) {
         self.tail.lock().compaction_failing = Some(cause);
         self.room.notify_all();
+    }
+
+    /// Whether a writer waits for a compaction, due or not.
+    pub(crate) fn is_compaction_waited_for(&self) -> bool {
+        self.tail.lock().compaction_waited_for
     }
 
     /// Why compaction fails, if it does.

@@ -132,6 +132,8 @@ struct Tail {
     compact_at_seq: u64,
     /// The keeper should ask whether a compaction is due.
     compaction_asked: bool,
+    /// A writer waits for one, due or not.
+    compaction_waited_for: bool,
     snapshot_seq: u64,
     /// A watermark that moved and has no mark in the log yet.
     mark_due: Option<u64>,
@@ -252,6 +254,7 @@ impl Log {
             log_count: start.log_count,
             compact_at_seq,
             compaction_asked: true,
+            compaction_waited_for: false,
             snapshot_seq: start.snapshot_seq,
             mark_due: None,
             mark_unsynced: false,

@@ -11,7 +11,8 @@ impl Log {
         match wait {
             Wait::Room(bytes) if self.settings.background => self.wait_for_room(bytes),
             Wait::Room(bytes) => self.prepare_next(bytes),
-            Wait::Sync => self.sync(),
+            // Seals and marks count as unsynced, too, where every write is durable already.
+            Wait::Sync => self.sync_all(),
             Wait::Compaction(bytes) => self.wait_for_compaction(bytes),
             Wait::Populate => {
                 self.wait_for_pages();
@@ -22,12 +23,13 @@ impl Log {
 
     fn wait_for_room(&self, bytes: u64) -> Result<()> {
         let mut tail = self.tail.lock();
-        tail.wanted_bytes = Some(tail.wanted_bytes.unwrap_or(0).max(bytes));
         loop {
             tail.check_open()?;
             if tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
                 return Ok(());
             }
+            // Each time round: the segment that came may have been taken, or be too small for this one.
+            tail.wanted_bytes = Some(tail.wanted_bytes.unwrap_or(0).max(bytes));
             if let Some(why) = &tail.unavailable {
                 return Err(why.error());
             }
@@ -50,6 +52,7 @@ impl Log {
                 return Err(Error::LogFull { bytes: tail.log_bytes, bytes_max, reason });
             }
             tail.compaction_asked = true;
+            tail.compaction_waited_for = true;
             self.keeper_wanted.notify_one();
             self.room.wait_for(&mut tail, Duration::from_millis(100));
         }

@@ -233,7 +233,6 @@ fn a_value_larger_than_the_prepared_segment_leaves_a_folder_that_opens() {
 }
 
 #[test]
-#[ignore = "preparing a segment forgets the wish for a larger one that came meanwhile"]
 fn a_value_larger_than_the_segment_being_prepared_is_not_waited_for_for_ever() {
     let place = Place::new();
     in_time("a large value while a small segment is prepared", move || {
@@ -584,7 +583,6 @@ fn a_callback_may_use_the_store() {
 }
 
 #[test]
-#[ignore = "stopping the sync thread answers callbacks with Closed before close has synced"]
 fn closing_tells_every_callback_that_is_left() {
     let place = Place::new();
     // Without a sync for a day nothing but closing, or the callback itself, makes it durable.
@@ -732,7 +730,6 @@ fn without_threads_a_full_log_is_an_error_that_compact_mends() {
 }
 
 #[test]
-#[ignore = "the writer spins for ever"]
 fn a_frame_larger_than_the_whole_log_may_be_is_refused() {
     let place = Place::new();
     in_time("a frame over max_log_bytes", move || {

@@ -430,7 +430,6 @@ fn failed_compactions_leave_no_files_behind() {
 }
 
 #[test]
-#[ignore = "the seal of a failed compaction counts as unsynced while its writes count as durable"]
 fn a_frame_over_the_unsynced_limit_is_written_after_a_failed_compaction() {
     let place = Place::new();
     in_time("a large frame after a failed compaction", move || {

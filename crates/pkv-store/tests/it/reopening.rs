@@ -17,7 +17,6 @@ use crate::support::{
 const PROCESS: Durability = Durability::Process;
 
 #[test]
-#[ignore = "closing cancels every compaction, so that short sessions never get one done; and it may hang: see closing_while_a_compaction_is_being_started_ends"]
 fn a_hundred_openings_leave_few_files() {
     let place = Place::new();
     for i in 0..100_u64 {
@@ -389,7 +388,6 @@ fn a_killed_opening_can_be_opened_again() {
 }
 
 #[test]
-#[ignore = "close joins the keeper with the list of threads locked, which the keeper locks to start a compaction"]
 fn closing_while_a_compaction_is_being_started_ends() {
     let place = Place::new();
     let store: Store<u64, u64> = small().open(place.store()).unwrap();
@@ -416,7 +414,6 @@ fn closing_while_a_compaction_is_being_started_ends() {
 }
 
 #[test]
-#[ignore = "may hang: see closing_while_a_compaction_is_being_started_ends"]
 fn a_store_that_is_closed_while_it_compacts_opens_again() {
     let place = Place::new();
     in_time("close while compacting", move || {
