@@ -1,5 +1,7 @@
 //! What the fuzz targets check, without libFuzzer, so that a plain test replays the seeds.
 
+#![forbid(unsafe_code)]
+
 pub mod codec;
 pub mod file_name;
 mod input;

@@ -5,13 +5,17 @@
 //! thread and number. So after a kill each thread's keys must look as after its last acknowledged write,
 //! or after the one that was under way; and the store's sequence number must be the sum of them all.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use pkv_store::{ByteStore, Durability, Error, Inspection, LogWay, Options, Update};
+use pkv_store::{ByteStore, Durability, Error, Inspection};
+
+#[path = "../../crates/pkv-store/examples/crash_writes/mod.rs"]
+mod writes;
+
+use writes::{Contents, key_prefix, options, state_after, write};
 
 use crate::arguments::Arguments;
 use crate::{Failure, Outcome, failed};
@@ -19,12 +23,10 @@ use crate::{Failure, Outcome, failed};
 /// The hidden task that runs as the child: `kill-child FOLDER WAY SEED N..`.
 pub(crate) const CHILD_COMMAND: &str = "kill-child";
 const THREADS: usize = 8;
-const KEYS: u64 = 16;
 const ROUNDS: u32 = 50;
 
 /// How many writes of each thread are there.
 type Counts = [u64; THREADS];
-type Contents = BTreeMap<Vec<u8>, Vec<u8>>;
 
 pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let rounds = arguments.value::<u32>("--rounds")?.unwrap_or(ROUNDS);
@@ -167,95 +169,6 @@ fn differs(thread: usize, count: u64, own: &Contents) -> String {
     }
 }
 
-// ---- What a thread writes.
-
-/// The write of this number.
-enum Kind {
-    Insert,
-    Update,
-    Remove,
-    Batch,
-}
-
-fn kind(n: u64) -> Kind {
-    match n % 7 {
-        // What is removed was written sixteen writes ago, which was no removal.
-        3 if n > KEYS => Kind::Remove,
-        4 => Kind::Update,
-        5 | 6 => Kind::Batch,
-        _ => Kind::Insert,
-    }
-}
-
-fn key_prefix(thread: usize) -> Vec<u8> {
-    format!("thread {thread} ").into_bytes()
-}
-
-fn key(thread: usize, name: impl std::fmt::Display) -> Vec<u8> {
-    format!("thread {thread} {name}").into_bytes()
-}
-
-fn value(thread: usize, n: u64) -> Vec<u8> {
-    let bytes = match n % 13 {
-        0 => 5000,
-        1..4 => 1000,
-        4..8 => 100,
-        _ => 8,
-    };
-    let word = n
-        .wrapping_mul(THREADS.try_into().unwrap_or(1))
-        .wrapping_add(thread.try_into().unwrap_or(0));
-    word.to_le_bytes().into_iter().cycle().take(bytes).collect()
-}
-
-/// The keys of a thread after so many writes: each key's last write decides.
-fn state_after(thread: usize, count: u64) -> Contents {
-    let mut state = Contents::new();
-    let first = count.saturating_sub(2 * KEYS);
-    for n in first + 1..=count {
-        let own = key(thread, n % KEYS);
-        if let Kind::Remove = kind(n) {
-            state.remove(&own);
-            continue;
-        }
-        state.insert(own, value(thread, n));
-        if let Kind::Batch = kind(n) {
-            state.insert(key(thread, "left"), value(thread, n));
-            state.insert(key(thread, "right"), value(thread, n));
-        }
-    }
-    state
-}
-
-fn write(store: &ByteStore, thread: usize, n: u64) -> Result<(), Error> {
-    let durability = if n.is_multiple_of(5) { Durability::Power } else { Durability::Process };
-    let (own, new) = (key(thread, n % KEYS), value(thread, n));
-    match kind(n) {
-        Kind::Insert => store.insert(&own, &new, durability).map(drop),
-        Kind::Update => store.update(&own, durability, |_| Update::Set(new.clone())).map(drop),
-        Kind::Remove => store.remove(&own, durability).map(drop),
-        Kind::Batch => store
-            .batch()
-            .insert(&own, &new)
-            .insert(&key(thread, "left"), &new)
-            .insert(&key(thread, "right"), &new)
-            .commit(durability)
-            .map(drop),
-    }
-}
-
-/// Small logs and endless compaction.
-fn options(way: &str) -> Options {
-    Options::new()
-        .log_way(if way == "written" { LogWay::Written } else { LogWay::Auto })
-        .segment_bytes(16 * 1024, 64 * 1024)
-        .compact_log_bytes_min(4096)
-        .compact_log_percent(50)
-        .sync_interval(Duration::from_millis(5))
-        .map_shards(16)
-        .snapshot_shards(3)
-}
-
 // ---- The child.
 
 pub(crate) fn run_child(mut arguments: Arguments) -> Outcome {
@@ -277,7 +190,9 @@ pub(crate) fn run_child(mut arguments: Arguments) -> Outcome {
             let mut n = count;
             while Instant::now() < end {
                 n += 1;
-                write(&store, thread, n).map_err(failed("writing"))?;
+                let durability =
+                    if n.is_multiple_of(5) { Durability::Power } else { Durability::Process };
+                write(&store, thread, n, durability).map_err(failed("writing"))?;
                 tell(format_args!("{thread} {n}"))?;
             }
             Ok(())
@@ -355,7 +270,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("pkv-kill-test-{}", std::process::id()));
         let store = ByteStore::open(&folder, &options("auto").background(false)).unwrap();
         for n in 1..=200 {
-            write(&store, 3, n).unwrap();
+            write(&store, 3, n, Durability::Process).unwrap();
             let contents: Contents = store.iter().map(Result::unwrap).collect();
             assert_eq!(contents, state_after(3, n), "{n}");
             assert_eq!(store.last_seq(), n, "every write is one");
@@ -377,7 +292,7 @@ mod tests {
         fewer[5] -= 3;
         assert!(compare(&all(&fewer), &counts).unwrap_err().contains("lost: 45 writes"));
         let mut torn = all(&counts);
-        torn.insert(key(0, "left"), value(0, 1));
+        torn.insert(writes::key(0, "left"), writes::value(0, 1));
         assert!(compare(&torn, &counts).unwrap_err().contains("a mix"));
         let mut ghost = all(&counts);
         ghost.insert(b"nobody".to_vec(), Vec::new());

@@ -15,6 +15,7 @@ mod demo;
 mod fuzz;
 #[cfg(feature = "demo")]
 mod kill;
+mod mutants;
 mod tidy;
 
 use std::fmt::Write;
@@ -99,6 +100,12 @@ const COMMANDS: &[Command] = &[
         synopsis: "kill [--rounds N] [--seed N]",
         help: "kill a process amid its writes N times, and compare with what it was told",
         run: run_kill,
+    },
+    Command {
+        name: "mutants",
+        synopsis: "mutants [NAME]",
+        help: "plant a bug into a copy of the tree, one at a time: do the tests notice?",
+        run: mutants::run,
     },
     Command {
         name: "crash",

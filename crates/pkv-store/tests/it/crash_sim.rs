@@ -45,13 +45,14 @@ fn workload(
     std::mem::forget(store);
 }
 
-/// Nobody ever waits for a sync, and every write nearly fills a log.
-fn unsynced_rotations(fs: &Arc<SimFs>, acks: &AckLog<Event>, way: LogWay) {
+/// Every write nearly fills a log, and only one in seven waits for a sync, which is one of all logs.
+fn rarely_synced_rotations(fs: &Arc<SimFs>, acks: &AckLog<Event>, way: LogWay) {
     let mut writer = Writer::alone(acks, fs_seed(fs));
     let store = open(fs, way).expect("an empty disk opens");
-    for key in 0..7_u8 {
+    for key in 0..12_u8 {
         let draw = Draw::Set(vec![key], vec![key; 7000]);
-        writer.make(&store, &draw, Durability::Process).expect("a write on a good disk");
+        let durability = if key == 6 { Durability::Power } else { Durability::Process };
+        writer.make(&store, &draw, durability).expect("a write on a good disk");
     }
     std::mem::forget(store);
 }
@@ -63,10 +64,10 @@ fn a_link_in_the_middle_may_be_lost() {
     for way in [LogWay::Mapped, LogWay::Written] {
         for crash in [Crash::Linux, Crash::Strict] {
             let explorer =
-                Explorer { seeds_per_cut: 24, cuts: pkv_sim::Cuts::Sample(20), ..explorer(crash) };
+                Explorer { seeds_per_cut: 24, cuts: pkv_sim::Cuts::Sample(30), ..explorer(crash) };
             let report = explorer
                 .run(
-                    |fs, acks| unsynced_rotations(fs, acks, way),
+                    |fs, acks| rarely_synced_rotations(fs, acks, way),
                     |fs, acked| verify(&fs, acked, way),
                 )
                 .ok()

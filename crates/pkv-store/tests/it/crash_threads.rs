@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pkv_sim::{AckLog, Crash, Cuts, Explorer, SimFs};
-use pkv_store::{ByteStore, LogWay};
+use pkv_sim::{AckLog, Choice, Crash, Cuts, Explorer, SimFs};
+use pkv_store::{ByteStore, Durability, Error, LogWay};
 
 use crate::crash_rig::{DIR, Event, Random, Writer, options, scale, tell_states, verify};
 
@@ -75,4 +75,42 @@ fn a_power_cut_amid_threads_leaves_a_prefix() {
         explore(Crash::Linux, way, 30);
         explore(Crash::Strict, way, 30);
     }
+}
+
+/// Writes that come while a snapshot is copied may be in it, so its footers speak for them: one of them
+/// that is missing in the log is damage, although no mark was written since.
+#[test]
+fn a_snapshot_speaks_for_the_writes_that_came_while_it_was_copied() {
+    let fs = SimFs::new(4);
+    let way = LogWay::Mapped;
+    let store = ByteStore::open(Path::new(DIR), &options(&fs, way)).expect("an empty disk opens");
+    store.insert(b"before", &[1; 100], Durability::Power).expect("a write");
+    fs.set_sync_pause(Duration::from_millis(40));
+    std::thread::scope(|scope| {
+        let compaction = scope.spawn(|| store.compact().expect("a compaction"));
+        let is_begun = |path: &std::path::PathBuf| {
+            path.to_string_lossy().contains("_pending")
+                && fs.contents(path).is_some_and(|bytes| !bytes.is_empty())
+        };
+        while !fs.paths().iter().any(is_begun) {
+            std::thread::yield_now();
+        }
+        // The first of three files is being synced; the last one's footer comes after this.
+        store.insert(b"meanwhile", &[2; 100], Durability::Process).expect("a write");
+        compaction.join().expect("no panic");
+    });
+    fs.set_sync_pause(Duration::ZERO);
+    let killed = fs.survivors(Crash::Kill, Choice::Nothing);
+    let is_log = |path: &std::path::PathBuf| {
+        path.to_string_lossy().ends_with("_diff.bin")
+            && fs.contents(path).is_some_and(|bytes| bytes.windows(100).any(|w| w == [2; 100]))
+    };
+    let log = fs.paths().into_iter().find(is_log).expect("the log with the write");
+    let mut bytes = fs.contents(&log).expect("the log");
+    for byte in &mut bytes {
+        *byte = if *byte == 2 { 3 } else { *byte };
+    }
+    killed.plant(&log, &bytes);
+    let error = ByteStore::open(Path::new(DIR), &options(&killed, way)).expect_err("damage");
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
 }

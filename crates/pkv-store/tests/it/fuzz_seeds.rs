@@ -9,6 +9,7 @@ use std::path::Path;
     missing_docs,
     missing_debug_implementations,
     clippy::pedantic,
+    clippy::type_complexity,
     clippy::as_conversions,
     clippy::expect_used,
     clippy::unwrap_used,

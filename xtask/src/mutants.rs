@@ -1,0 +1,356 @@
+//! Do the tests notice? Plants one bug at a time into a copy of the workspace and runs the quick tests
+//! that should catch it.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::arguments::Arguments;
+use crate::cargo::{target_directory, workspace};
+use crate::{Failure, Outcome, failed};
+
+/// A bug to plant: the text that stands in a file exactly once, and what it becomes.
+struct Mutant {
+    name: &'static str,
+    file: &'static str,
+    find: &'static str,
+    replace: &'static str,
+    catch: Tests,
+}
+
+/// The tests that should fail.
+#[derive(PartialEq, Eq)]
+struct Tests {
+    package: &'static str,
+    /// A test target, or `--lib`.
+    target: &'static str,
+    names: &'static [&'static str],
+}
+
+const fn store(names: &'static [&'static str]) -> Tests {
+    Tests { package: "pkv-store", target: "it", names }
+}
+
+const SET: &str = "crates/pkv-snapshot-set/src/file_snapshot_set.rs";
+const PUBLISH: &str = "crates/pkv-snapshot-set/src/publish.rs";
+const FRAME: &str = "crates/pkv-format/src/frame.rs";
+const COMMIT: &str = "crates/pkv-store/src/log/commit.rs";
+const COMPACT: &str = "crates/pkv-store/src/compact.rs";
+const LOAD: &str = "crates/pkv-store/src/recover/load.rs";
+const REPAIR: &str = "crates/pkv-store/src/recover/repair.rs";
+const REPLAY: &str = "crates/pkv-store/src/recover/replay.rs";
+const COPY: &str = "crates/pkv-store/src/map/copy.rs";
+const WRITE: &str = "crates/pkv-store/src/write.rs";
+
+const POWER_CUT: &str = "crash_sim::a_power_cut_leaves_a_prefix_mapped";
+const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[] };
+
+const LOCK_THEN_SCAN: &str = "        let lock = match fs.lock(&lock_path, options.lock_wait) {\n            Ok(lock) => lock,\n            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {\n                return Err(Error::Locked { path: lock_path });\n            }\n            Err(error) => return Err(error.into()),\n        };\n\n        // 2.\n        let (judgement, interrupted_creation) = survey(&*fs, &dir)?;\n";
+
+const SCAN_THEN_LOCK: &str = "        let (judgement, interrupted_creation) = survey(&*fs, &dir)?;\n        let lock = match fs.lock(&lock_path, options.lock_wait) {\n            Ok(lock) => lock,\n            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {\n                return Err(Error::Locked { path: lock_path });\n            }\n            Err(error) => return Err(error.into()),\n        };\n\n";
+
+const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "drop a folder sync",
+        file: SET,
+        find: "        // 4.\n        self.sync_dir()?;\n        let info",
+        replace: "        let info",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "drop a log sync",
+        file: COMMIT,
+        find: ".and_then(|()| current.map_or(Ok(()), |file| file.sync_data()));",
+        replace: ".map(|()| drop(current));",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "rename before sync",
+        file: COMPACT,
+        find: "        self.file.sync_data()?;\n        Ok(self.offset)",
+        replace: "        Ok(self.offset)",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "unlink before the folder sync",
+        file: PUBLISH,
+        find: "        // 4.\n        self.sync_dir()?;\n",
+        replace: "",
+        catch: Tests { package: "pkv-snapshot-set", target: "publish_crash", names: &[] },
+    },
+    Mutant {
+        name: "no offset in the header checksum's seed",
+        file: FRAME,
+        find: "= offset.to_le_bytes();",
+        replace: "= (offset & 0).to_le_bytes();",
+        catch: FORMAT_LOG,
+    },
+    Mutant {
+        name: "accept kind 0",
+        file: FRAME,
+        find: "            FRAME_KIND_DATA => Some(FrameKind::Data),",
+        replace: "            0 | FRAME_KIND_DATA => Some(FrameKind::Data),",
+        catch: FORMAT_LOG,
+    },
+    Mutant {
+        name: "acknowledge before everything lower is durable",
+        file: COMMIT,
+        find: "        if seq > self.durable_seq() {\n",
+        replace: "        let seq = tail.last_seq;\n        if seq > self.durable_seq() {\n",
+        catch: store(&["crash_threads::a_power_cut_amid_threads_leaves_a_prefix"]),
+    },
+    Mutant {
+        name: "append after a torn end",
+        file: REPAIR,
+        find: "        if log.seal.is_none() {",
+        replace: "        if log.seal.is_none() && log.dropped_bytes == 0 {",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "ignore the footer",
+        file: LOAD,
+        find: "        let footer = footer?;",
+        replace: "        let Ok(footer) = footer else { continue };",
+        catch: store(&["corrupt::every_harm_to_a_closed_store_is_found"]),
+    },
+    Mutant {
+        name: "retry a failed sync",
+        file: COMMIT,
+        find: ".and_then(|()| current.map_or(Ok(()), |file| file.sync_data()));",
+        replace: ".and_then(|()| current.map_or(Ok(()), |file| file.sync_data().or_else(|_| file.sync_data())));",
+        catch: store(&["faults::every_call_may_fail_mapped"]),
+    },
+    Mutant {
+        name: "lock after the scan",
+        file: SET,
+        find: LOCK_THEN_SCAN,
+        replace: SCAN_THEN_LOCK,
+        catch: store(&["defects::d07"]),
+    },
+    Mutant {
+        name: "recovery neither rewrites nor syncs what it relied on",
+        file: REPAIR,
+        find: "        let Some(from) = from else { continue };",
+        replace: "        let Some(from) = from.filter(|_| false) else { continue };",
+        catch: store(&["crash_sim::a_crash_during_recovery", "crash_sim::a_seal_that"]),
+    },
+    Mutant {
+        name: "a log with an ordinal below the pending snapshot that starts",
+        file: COMPACT,
+        find: "        let created = self.folder.with_set(|set| {\n            Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)\n        });\n        let info = created.map_err(|error| self.log.note_failure(error))?;\n        // 2.\n        let rotated =\n            self.log.prepare(self.log.segment_bytes()).and_then(|fresh| self.log.rotate_to(fresh));\n",
+        replace: "        let fresh = self.log.prepare(self.log.segment_bytes())?;\n        let created = self.folder.with_set(|set| {\n            Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)\n        });\n        let info = created.map_err(|error| self.log.note_failure(error))?;\n        let rotated = self.log.rotate_to(fresh);\n",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "a copy that misses entries when a bucket splits",
+        file: COPY,
+        find: "        Ok(bucket.last.checked_add(1).map(Cursor))",
+        replace: "        let first = self.buckets.at(0).last;\n        Ok(first.checked_add(1).and_then(|step| cursor.0.checked_add(step)).map(Cursor))",
+        catch: Tests { package: "pkv-store", target: "--lib", names: &["map::"] },
+    },
+    Mutant {
+        name: "a watermark that speaks only for the newest file",
+        file: COMMIT,
+        find: "            .try_for_each(|log| log.make_durable(&self.folder))",
+        replace: "            .try_for_each(|_| pkv_fs::Result::Ok(()))",
+        catch: store(&["crash_sim::a_link_in_the_middle"]),
+    },
+    Mutant {
+        name: "a footer without its end sequence number",
+        file: COMPACT,
+        find: "            end_seq: core.log.last_seq(),",
+        replace: "            end_seq: rotated.start_seq,",
+        catch: store(&["crash_threads::a_snapshot_speaks"]),
+    },
+    Mutant {
+        name: "a sealed file cut short and accepted",
+        file: REPLAY,
+        find: "            End::Clean if log.file_bytes < header.segment_bytes => {",
+        replace: "            End::Clean if log.file_bytes > header.segment_bytes => {",
+        catch: store(&["corrupt::every_harm_to_a_closed_store_is_found"]),
+    },
+    Mutant {
+        name: "a value visible after its write failed",
+        file: WRITE,
+        find: "                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => return Err(error),",
+        replace: "                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => {\n                    if let Some(value) = value {\n                        drop(shard.set(hash, key, value));\n                    }\n                    return Err(error);\n                }",
+        catch: store(&["faults::every_call_may_fail_written"]),
+    },
+];
+
+/// A run of tests that takes longer hangs, which is as good as a failure.
+const SECONDS_MAX: u64 = 300;
+
+pub(crate) fn run(mut arguments: Arguments) -> Outcome {
+    let wanted = arguments.name();
+    arguments.finish()?;
+    let chosen: Vec<&Mutant> = MUTANTS
+        .iter()
+        .filter(|mutant| wanted.as_ref().is_none_or(|wanted| mutant.name.contains(wanted)))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = MUTANTS.iter().map(|mutant| mutant.name).collect();
+        return Err(Failure::Usage(format!("mutants: none of these: {}", names.join(", "))));
+    }
+    let copy = std::env::temp_dir().join("pkv-mutants");
+    if copy.exists() {
+        std::fs::remove_dir_all(&copy).map_err(failed(copy.display()))?;
+    }
+    copy_tree(workspace(), &copy)?;
+    let mut passed: Vec<&Tests> = Vec::new();
+    for mutant in &chosen {
+        if passed.contains(&&mutant.catch) {
+            continue;
+        }
+        if let Verdict::Failed(how) = test(&copy, &mutant.catch)? {
+            let what = format!("the tests for `{}` fail without it: {how}", mutant.name);
+            return Err(Failure::Task(what));
+        }
+        passed.push(&mutant.catch);
+    }
+    let mut missed = Vec::new();
+    for mutant in &chosen {
+        let start = Instant::now();
+        let path = copy.join(mutant.file);
+        let whole = std::fs::read_to_string(&path).map_err(failed(path.display()))?;
+        let planted = plant(mutant, &whole).map_err(Failure::Task)?;
+        std::fs::write(&path, planted).map_err(failed(path.display()))?;
+        let verdict = test(&copy, &mutant.catch);
+        std::fs::write(&path, whole).map_err(failed(path.display()))?;
+        let seconds = start.elapsed().as_secs();
+        match verdict? {
+            Verdict::Failed(how) => println!("caught  {} ({how}, {seconds} s)", mutant.name),
+            Verdict::Passed => {
+                println!("MISSED  {} ({seconds} s)", mutant.name);
+                missed.push(mutant.name);
+            }
+        }
+    }
+    println!("mutants: {} of {} caught", chosen.len() - missed.len(), chosen.len());
+    std::fs::remove_dir_all(&copy).map_err(failed(copy.display()))?;
+    if missed.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Task(format!("missed: {}", missed.join(", "))))
+    }
+}
+
+fn plant(mutant: &Mutant, text: &str) -> Result<String, String> {
+    match text.matches(mutant.find).count() {
+        1 => Ok(text.replacen(mutant.find, mutant.replace, 1)),
+        n => Err(format!(
+            "`{}` cannot be planted: its text stands {n} times in {}; the code has changed, so change the mutant",
+            mutant.name, mutant.file
+        )),
+    }
+}
+
+enum Verdict {
+    Passed,
+    Failed(String),
+}
+
+/// Builds and runs these tests in the copy. A planted bug that does not compile is an error.
+fn test(copy: &Path, tests: &Tests) -> Result<Verdict, Failure> {
+    let program = build(copy, tests)?;
+    let mut command = Command::new(&program);
+    command.args(tests.names).env("RUST_BACKTRACE", "0");
+    command.current_dir(copy.join("crates").join(tests.package));
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(failed(program.display()))?;
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().map_err(failed(program.display()))? {
+            return Ok(match status.code() {
+                Some(0) => Verdict::Passed,
+                Some(_) => Verdict::Failed("a test failed".into()),
+                None => Verdict::Failed(status.to_string()),
+            });
+        }
+        if start.elapsed().as_secs() > SECONDS_MAX {
+            child.kill().and_then(|()| child.wait()).map_err(failed(program.display()))?;
+            return Ok(Verdict::Failed("a test hangs".into()));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+fn build(copy: &Path, tests: &Tests) -> Result<PathBuf, Failure> {
+    let target: &[&str] =
+        if tests.target == "--lib" { &["--lib"] } else { &["--test", tests.target] };
+    let mut child = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["test", "--no-run", "--package", tests.package])
+        .args(target)
+        .current_dir(copy)
+        .env("CARGO_TARGET_DIR", target_directory("mutants"))
+        .env("CARGO_TERM_COLOR", "never")
+        .env_remove("CARGO_MANIFEST_DIR")
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(failed("cargo test --no-run"))?;
+    let mut said = String::new();
+    if let Some(stderr) = &mut child.stderr {
+        stderr.read_to_string(&mut said).map_err(failed("cargo test --no-run"))?;
+    }
+    let status = child.wait().map_err(failed("cargo test --no-run"))?;
+    let program = said.lines().rev().find_map(|line| {
+        let path = line.trim().strip_prefix("Executable")?.split_once('(')?.1;
+        Some(PathBuf::from(path.strip_suffix(')')?))
+    });
+    match program {
+        Some(program) if status.success() => Ok(program),
+        _ => Err(Failure::Task(format!("the copy does not compile:\n{said}"))),
+    }
+}
+
+/// What is built or found is left behind.
+const NOT_COPIED: [&str; 4] = ["target", ".git", "corpus", "artifacts"];
+
+fn copy_tree(from: &Path, to: &Path) -> Outcome {
+    std::fs::create_dir_all(to).map_err(failed(to.display()))?;
+    for entry in std::fs::read_dir(from).map_err(failed(from.display()))? {
+        let entry = entry.map_err(failed(from.display()))?;
+        let name = entry.file_name();
+        if NOT_COPIED.iter().any(|left| name == *left) {
+            continue;
+        }
+        let (source, place) = (entry.path(), to.join(&name));
+        if entry.file_type().map_err(failed(source.display()))?.is_dir() {
+            copy_tree(&source, &place)?;
+        } else {
+            std::fs::copy(&source, &place).map_err(failed(source.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_can_be_planted() {
+        for mutant in MUTANTS {
+            let text = std::fs::read_to_string(workspace().join(mutant.file)).unwrap();
+            let planted = plant(mutant, &text).unwrap();
+            assert_ne!(planted, text, "{}", mutant.name);
+        }
+    }
+
+    #[test]
+    fn what_is_built_is_not_copied() {
+        let root = std::env::temp_dir().join(format!("pkv-mutants-test-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("from/target")).unwrap();
+        std::fs::create_dir_all(root.join("from/src")).unwrap();
+        std::fs::write(root.join("from/src/lib.rs"), "text").unwrap();
+        copy_tree(&root.join("from"), &root.join("to")).unwrap();
+        assert_eq!(std::fs::read_to_string(root.join("to/src/lib.rs")).unwrap(), "text");
+        assert!(!root.join("to/target").exists());
+        std::fs::remove_dir_all(root).unwrap();
+    }
+}
