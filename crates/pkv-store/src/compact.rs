@@ -215,6 +215,10 @@ impl Core {
         let worth = (live.saturating_mul(options.compact_log_percent.into()) / 100)
             .max(options.compact_log_bytes_min);
         let explained = log.bytes / options.segment_bytes_max.max(1);
+        if self.log.writes_since_snapshot() == 0 {
+            // Nothing but the empty log that the last one began with, or logs as empty.
+            return false;
+        }
         log.bytes >= worth
             || self.log.is_compaction_waited_for()
             || u64::from(log.count) >= u64::from(options.compact_log_count) + explained
@@ -233,6 +237,8 @@ impl Core {
         let spawned = self.spawn("pkv-compact", move || {
             core.compact_in_background();
             core.compaction.started.store(false, Ordering::Release);
+            // What became due between the last look and this moment found a compaction under way.
+            core.log.ask_for_compaction();
         });
         if let Err(error) = spawned {
             self.compaction.started.store(false, Ordering::Release);

@@ -178,8 +178,10 @@ impl Core {
         }
         if self.fork.forked() {
             // The threads were not forked along: joining them would wait for ever.
-            std::mem::take(&mut *self.threads.lock()).into_iter().for_each(std::mem::forget);
-            self.folder.release();
+            if let Some(mut threads) = self.threads.try_lock() {
+                std::mem::take(&mut *threads).into_iter().for_each(std::mem::forget);
+            }
+            self.folder.release_in_child();
             return Err(Error::Forked);
         }
         let is_small = self.map.usage().payload_bytes <= COMPACTED_BY_CLOSE_BYTES_MAX;

@@ -99,6 +99,14 @@ impl Folder {
         drop(self.set.lock().take());
     }
 
+    /// Lets go of what a forked child can let go of without waiting: a lock may have been held by a
+    /// thread that does not exist here.
+    pub(crate) fn release_in_child(&self) {
+        if let Some(mut set) = self.set.try_lock() {
+            drop(set.take());
+        }
+    }
+
     /// The header that a file of this store must have.
     pub(crate) fn header(
         &self,

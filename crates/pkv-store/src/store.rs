@@ -143,7 +143,7 @@ impl<K: Key, V: Value> Store<K, V> {
         let mut old = None;
         encoded_pair(key, value, |key, value| {
             self.bytes.write_one(key, Prepare::Set(value), self.durability, |current, _| {
-                old = current.map(V::decode).transpose()?;
+                old = self.decode_inside(current)?;
                 Ok(Decision::AsPrepared)
             })
         })?;
@@ -168,6 +168,12 @@ impl<K: Key, V: Value> Store<K, V> {
         encoded(key, |key| Ok(self.bytes.remove(key, durability)?.existed))
     }
 
+    /// Decodes under a lock: a user's `decode` is a closure like any other there.
+    fn decode_inside(&self, value: Option<&[u8]>) -> Result<Option<V>> {
+        let value = value.map(|value| self.bytes.run_closure(|| V::decode(value)));
+        value.transpose().map_err(Error::Decode)
+    }
+
     /// Removes a key and returns its value.
     pub fn take<Q>(&self, key: &Q) -> Result<Option<V>>
     where
@@ -177,7 +183,7 @@ impl<K: Key, V: Value> Store<K, V> {
         let mut old = None;
         encoded(key, |key| {
             self.bytes.write_one(key, Prepare::Remove, self.durability, |current, _| {
-                old = current.map(V::decode).transpose()?;
+                old = self.decode_inside(current)?;
                 Ok(if current.is_some() { Decision::AsPrepared } else { Decision::Keep })
             })
         })?;
@@ -215,12 +221,12 @@ impl<K: Key, V: Value> Store<K, V> {
         let mut new = None;
         encoded(key, |key| {
             self.bytes.write_one(key, Prepare::Nothing, durability, |current, buffer| {
-                let value = current.map(V::decode).transpose()?;
+                let value = self.decode_inside(current)?;
                 new = self.bytes.run_closure(|| change(value));
                 match &new {
                     Some(value) => {
                         buffer.clear();
-                        value.encode(buffer)?;
+                        self.bytes.run_closure(|| value.encode(buffer))?;
                         Ok(Decision::Set)
                     }
                     None if current.is_none() => Ok(Decision::Keep),

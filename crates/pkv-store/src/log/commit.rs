@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 use pkv_format::Successor;
-use pkv_fs::Access;
+use pkv_fs::{Access, Op};
 use pkv_snapshot_set::LOCK_FILE_NAME;
 
 use super::{Behind, Log, Retired, State};
@@ -186,8 +186,13 @@ impl Log {
             .try_for_each(|log| log.make_durable(&self.folder))
             .and_then(|()| current.map_or(Ok(()), |file| file.sync_data()));
         if let Err(error) = synced {
+            // A full disk kept a record of a few bytes from being written, and nothing is unknown: the
+            // files stay on the list of those to be synced.
+            let heals = error.is_full() && error.op == Op::Write;
             let cause = Cause::fs(error);
-            self.poison(cause.clone());
+            if !heals {
+                self.poison(cause.clone());
+            }
             return Err(cause);
         }
 
@@ -313,7 +318,9 @@ impl Log {
         let _lead = self.lead();
         let file = {
             let mut tail = self.tail.lock();
-            if tail.check_open().is_err() || self.write_due_mark(&mut tail).is_err() {
+            // Looked at again with the lead: somebody may have written and synced meanwhile.
+            let is_idle = tail.check_open().is_ok() && tail.last_seq == self.durable_seq();
+            if !is_idle || self.write_due_mark(&mut tail).is_err() {
                 return;
             }
             tail.mark_unsynced = false;

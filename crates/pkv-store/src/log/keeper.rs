@@ -61,6 +61,16 @@ impl Log {
         if !tail.stop {
             self.keeper_wanted.wait_for(&mut tail, time);
         }
+        if tail.next.is_some() {
+            // It was a larger segment that could not be had: the log goes on with the one there is.
+            tail.unavailable = None;
+        }
+    }
+
+    /// Has the keeper ask whether a compaction is due.
+    pub(crate) fn ask_for_compaction(&self) {
+        self.tail.lock().compaction_asked = true;
+        self.keeper_wanted.notify_one();
     }
 
     /// Prepares the next segment, large enough for a frame of this size, and offers it.
@@ -88,6 +98,8 @@ impl Log {
                 let why = Unavailable::from(error);
                 let error = why.error();
                 tail.unavailable = Some(why);
+                // Who still wants a large one asks again; who wants a small one must not wait for it.
+                tail.wanted_bytes = None;
                 (Err(error), None)
             }
         };

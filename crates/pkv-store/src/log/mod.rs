@@ -11,6 +11,9 @@
 
 mod commit;
 mod keeper;
+mod state;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::collections::VecDeque;
@@ -331,6 +334,12 @@ impl Log {
         if unsynced > 0 && unsynced + bytes > self.settings.max_unsynced_bytes {
             return Err(Refused::Wait(Wait::Sync));
         }
+        if let Some(bytes_max) = self.settings.max_log_bytes
+            && segment_bytes_for(bytes) > bytes_max
+        {
+            let reason = "one write is larger than the logs may be".to_owned();
+            return Err(Error::LogFull { bytes: tail.log_bytes, bytes_max, reason }.into());
+        }
         if tail.is_log_full(self.settings.max_log_bytes, bytes) {
             return Err(Refused::Wait(Wait::Compaction(bytes)));
         }
@@ -431,6 +440,12 @@ impl Log {
         let Some(watermark) = tail.mark_due else { return Ok(()) };
         let last_seq = tail.last_seq;
         let Some(active) = &mut tail.current else { return Ok(()) };
+        if active.end + ROOM_KEPT_BYTES > active.log.segment_bytes {
+            // One mark of several at a segment's end: the room that is left belongs to the seal, which
+            // carries a watermark, too.
+            tail.mark_due = None;
+            return Ok(());
+        }
         let mark = Mark { watermark, unix_ms: self.folder.fs.unix_time_ms() };
         let frame = mark_frame(&mark, active.log.seed, active.end, last_seq);
         if let Err(error) = active.segment.write(active.end, &frame) {
@@ -468,61 +483,6 @@ impl Log {
         self.room.notify_all();
         self.keeper_wanted.notify_all();
     }
-
-    /// Everything up to and with this sequence number is synced.
-    pub(crate) fn durable_seq(&self) -> u64 {
-        self.durable_seq.load(Ordering::Acquire)
-    }
-
-    /// The sequence number of the last write.
-    pub(crate) fn last_seq(&self) -> u64 {
-        self.last_seq.load(Ordering::Acquire)
-    }
-
-    /// Why no write is taken, if so.
-    pub(crate) fn poisoned(&self) -> Option<Cause> {
-        match &self.tail.lock().state {
-            State::Poisoned(cause) => Some(cause.clone()),
-            State::Open | State::Closing | State::Closed => None,
-        }
-    }
-
-    /// Why the log cannot grow at the moment, if so.
-    pub(crate) fn unavailable(&self) -> Option<(bool, Cause)> {
-        let tail = self.tail.lock();
-        let growing = tail.unavailable.as_ref().map(|why| (why.full, why.cause.clone()));
-        growing.or_else(|| tail.write_refused.clone().map(|cause| (true, cause)))
-    }
-
-    /// The size that a segment should have now.
-    pub(crate) fn segment_bytes(&self) -> u64 {
-        self.tail.lock().segment_bytes(0)
-    }
-
-    /// Whether frames are copied into a mapping.
-    pub(crate) fn is_mapped(&self) -> bool {
-        self.settings.way == SegmentWay::Mapped
-    }
-
-    /// What the logs hold: bytes in use, number of files, bytes not yet synced.
-    pub(crate) fn usage(&self) -> LogUsage {
-        let tail = self.tail.lock();
-        LogUsage {
-            bytes: tail.log_bytes,
-            count: tail.log_count,
-            unsynced_bytes: tail.appended_bytes - tail.synced_bytes,
-            syncs: self.commit.syncs(),
-        }
-    }
-}
-
-/// See [`Log::usage`].
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LogUsage {
-    pub(crate) bytes: u64,
-    pub(crate) count: u32,
-    pub(crate) unsynced_bytes: u64,
-    pub(crate) syncs: u64,
 }
 
 impl Tail {

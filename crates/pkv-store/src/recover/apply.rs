@@ -50,12 +50,17 @@ impl<'a> Run<'a> {
         if frame.kind != FrameKind::Data {
             return Ok(());
         }
+        let before = self.operations.len();
         for operation in frame.operations() {
             let operation =
                 operation.map_err(|why| format!("an operation that cannot be read: {why}"))?;
             let hash = match operation {
                 Operation::Set { key, .. } | Operation::Remove { key } => map.hash(key),
-                Operation::Clear => 0,
+                Operation::Clear => {
+                    // What the same frame did before is gone; a body of clears alone stays one.
+                    self.operations.truncate(before);
+                    0
+                }
             };
             self.operations.push(Placed { hash, operation });
         }

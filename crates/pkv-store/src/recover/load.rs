@@ -18,6 +18,9 @@ use crate::map::{Map, WriteGuard};
 /// How much of a shard file is in memory at a time.
 const WINDOW_BYTES: u64 = 1024 * 1024;
 
+/// No store comes so far: what claims more was made up, and must not make numbers overflow.
+const SEQ_MAX: u64 = 1 << 62;
+
 /// A shard file whose header stands.
 #[derive(Debug)]
 pub(super) struct ShardFile {
@@ -97,6 +100,16 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
         }
         base.end_seq = base.end_seq.max(footer.end_seq);
         base.records += footer.records;
+    }
+    if let Some(base) = &base
+        && (base.start_seq > base.end_seq || base.end_seq > SEQ_MAX)
+    {
+        let path = shards.first().map_or(options.dir, |shard| &shard.path);
+        return Err(Error::damaged(
+            path,
+            0,
+            "the footer's sequence numbers are none that writes had",
+        ));
     }
     base.ok_or_else(|| Error::damaged(options.dir, 0, "a snapshot without shards"))
 }

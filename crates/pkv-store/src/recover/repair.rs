@@ -34,8 +34,8 @@ pub(super) fn repair(
         let mut from = log.frames.iter().find(|piece| piece.last_seq > watermark);
         let uncut =
             log.header.as_ref().is_some_and(|header| log.file_bytes == header.segment_bytes);
-        if log.seal.is_some() && uncut {
-            // No watermark speaks for a seal.
+        if uncut {
+            // No watermark speaks for a seal, nor for a mark behind the last sync.
             from = from.or(log.frames.last());
         }
         let Some(from) = from else { continue };
@@ -53,17 +53,18 @@ pub(super) fn repair(
         .map(|(i, _)| i)
         .collect();
     let mut previous: Option<PreviousLog> = None;
+    // The last write up to each log: one that lost all its frames speaks for those before it alone.
+    let mut log_last_seq = contents.base.as_ref().map_or(0, |base| base.start_seq);
     for (position, index) in kept.iter().enumerate() {
         let next = kept
             .get(position + 1)
             .and_then(|next| contents.logs.logs.get(*next))
             .and_then(|log| log.header.as_ref().map(|header| (log.ordinal, header.salt)));
-        let log_last_seq =
-            |log: &LogRead| log.frames.last().map_or(last_seq, |piece| piece.last_seq);
         let Some(log) = contents.logs.logs.get_mut(*index) else { continue };
         let Some(header) = log.header.clone() else { continue };
+        log_last_seq = log.frames.last().map_or(log_last_seq, |piece| piece.last_seq);
         if log.seal.is_none() {
-            let seq = if next.is_some() { log_last_seq(log) } else { last_seq };
+            let seq = if next.is_some() { log_last_seq } else { last_seq };
             let file = fs.open(&log.path, Access::Write)?;
             if !log.linked {
                 let link = Link {

@@ -1,0 +1,52 @@
+//! What cannot be brought about from outside.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pkv_sim::SimFs;
+
+use crate::core::Core;
+use crate::options::{Durability, LogWay, Options};
+use crate::write::{Decision, Prepare};
+
+fn open(fs: &Arc<SimFs>) -> Arc<Core> {
+    let fs: Arc<dyn pkv_fs::Fs> = Arc::<SimFs>::clone(fs);
+    let options = Options::new()
+        .file_system(fs)
+        .background(false)
+        .log_way(LogWay::Mapped)
+        .map_shards(4)
+        .segment_bytes(16 * 1024, 16 * 1024);
+    Core::open(&options, Path::new("/db"), "bytes".into(), "bytes".into()).unwrap()
+}
+
+fn insert(core: &Core, value: &[u8]) {
+    let prepare = Prepare::Set(value);
+    core.write_one(b"key", prepare, Durability::Process, |_, _| Ok(Decision::AsPrepared)).unwrap();
+}
+
+/// Each segment keeps room for one mark and the seal. A sync that ended late once brought a second mark,
+/// which took the seal's room: the seal then stood beyond the segment, and the folder did not open.
+#[test]
+fn a_second_mark_does_not_take_the_room_of_the_seal() {
+    let fs = SimFs::new(1);
+    let core = open(&fs);
+    insert(&core, b"first");
+    // As full as a segment gets: a frame for all that is left but the room that is kept.
+    let left = {
+        let tail = core.log.tail.lock();
+        let active = tail.current.as_ref().unwrap();
+        active.log.segment_bytes - active.end - super::ROOM_KEPT_BYTES - super::MARK_FRAME_BYTES
+    };
+    insert(&core, &vec![7; usize::try_from(left).unwrap() - 40]);
+    for watermark in [1, 2, 2] {
+        let mut tail = core.log.tail.lock();
+        tail.mark_due = Some(watermark);
+        core.log.write_due_mark(&mut tail).unwrap();
+        let active = tail.current.as_ref().unwrap();
+        assert!(active.end + super::SEAL_FRAME_BYTES <= active.log.segment_bytes);
+    }
+    core.close().unwrap();
+    drop(core);
+    assert_eq!(open(&fs).map.len(), 1);
+}
