@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 use pkv_format::Successor;
-use pkv_fs::{Access, Op};
+use pkv_fs::Access;
 use pkv_snapshot_set::LOCK_FILE_NAME;
 
 use super::{Behind, Log, Retired, State};
@@ -186,13 +186,8 @@ impl Log {
             .try_for_each(|log| log.make_durable(&self.folder))
             .and_then(|()| current.map_or(Ok(()), |file| file.sync_data()));
         if let Err(error) = synced {
-            // A full disk kept a record of a few bytes from being written, and nothing is unknown: the
-            // files stay on the list of those to be synced.
-            let heals = error.is_full() && error.op == Op::Write;
             let cause = Cause::fs(error);
-            if !heals {
-                self.poison(cause.clone());
-            }
+            self.poison(cause.clone());
             return Err(cause);
         }
 
