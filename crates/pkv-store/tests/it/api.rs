@@ -537,14 +537,14 @@ fn callbacks_come_once_in_order_and_survive_a_panic() {
         });
     }
     let came: Vec<u64> =
-        (0..100).map(|_| told.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+        (0..100).map(|_| told.recv_timeout(Duration::from_secs(60)).unwrap()).collect();
     assert_eq!(came, seqs);
     assert!(store.durable_seq() >= 100);
     assert!(matches!(store.health(), Health::Good));
     // One that is durable already is told at once.
     let (tell, told) = channel();
     store.on_durable(1, move |outcome| tell.send(outcome.unwrap()).unwrap());
-    assert!(told.recv_timeout(Duration::from_secs(10)).unwrap() >= 100);
+    assert!(told.recv_timeout(Duration::from_secs(60)).unwrap() >= 100);
     store.close().unwrap();
 }
 
