@@ -116,16 +116,28 @@ pub(crate) struct Image(pub(crate) BTreeMap<String, Vec<u8>>);
 pub(crate) const LOCK: &str = "snapshots.lock";
 
 impl Image {
+    /// The files as a kill would leave them. A compaction may be under way: an image during which names
+    /// came or went is none that ever was, and is made again.
     pub(crate) fn of(dir: &Path) -> Self {
-        let mut files = BTreeMap::new();
-        for entry in fs::read_dir(dir).unwrap() {
-            let entry = entry.unwrap();
-            if entry.file_type().unwrap().is_file() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                files.insert(name, fs::read(entry.path()).unwrap());
+        let names = || -> Vec<_> {
+            let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
+            let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+            let mut names: Vec<_> = files.map(|entry| entry.file_name()).collect();
+            names.sort();
+            names
+        };
+        loop {
+            let before = names();
+            let files: Option<BTreeMap<_, _>> = before
+                .iter()
+                .map(|name| {
+                    Some((name.to_string_lossy().into_owned(), fs::read(dir.join(name)).ok()?))
+                })
+                .collect();
+            if let Some(files) = files.filter(|_| names() == before) {
+                return Self(files);
             }
         }
-        Self(files)
     }
 
     /// Makes a folder hold these files and no others.
