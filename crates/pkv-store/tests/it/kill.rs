@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use pkv_store::{LogWay, Options, RecoveryMode, Store};
+use pkv_store::{LogWay, Options, Store};
 
 use crate::support::{Place, restless, small};
 
@@ -135,10 +135,8 @@ fn killed_again_and_again(way: LogWay) {
     for round in 0..10_u64 {
         let time = Duration::from_millis(40 + round * 97 % 230);
         let acknowledged = run_and_kill(&place.store(), way, time);
-        // A killed process leaves nothing to cut.
-        let strict = small().log_way(way).recovery(RecoveryMode::Strict);
-        let store: Store<u64, (u64, Vec<u8>)> = strict.open(place.store()).unwrap();
-        assert!(store.recovery_report().torn.is_none());
+        // The kill may have come within the copy of a frame: that one is cut, and nobody was told of it.
+        let store: Store<u64, (u64, Vec<u8>)> = small().log_way(way).open(place.store()).unwrap();
         total = 0;
         for (thread, acknowledged) in (0..).zip(acknowledged) {
             let last = highest(&store, thread);
