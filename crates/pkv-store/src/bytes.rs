@@ -250,6 +250,9 @@ impl ByteStore {
 
     /// Syncs everything, ends the log so that the next opening has nothing to repair, and lets go of the
     /// folder. Dropping the store does the same and has nobody to tell an error to.
+    ///
+    /// A store of at most 64 MiB is compacted first where that is due, so that one that is opened for
+    /// moments only does not leave a log for each; the compaction of a larger one is given up.
     pub fn close(self) -> Result<()> {
         self.core.close()
     }
