@@ -274,6 +274,13 @@ impl Segment for Counting<Arc<dyn Segment>> {
         self.inner.populate(offset, bytes)
     }
 
+    fn release(&self, offset: u64, bytes: u64) -> Result<()> {
+        if self.is_mapped() {
+            self.counters.call(Op::Map);
+        }
+        self.inner.release(offset, bytes)
+    }
+
     fn is_mapped(&self) -> bool {
         self.inner.is_mapped()
     }

@@ -153,6 +153,12 @@ pub trait Segment: Debug + Send + Sync {
     /// thread.
     fn populate(&self, offset: u64, bytes: u64) -> Result<()>;
 
+    /// Takes the whole pages inside this range, which the writer is done with, out of the mapping.
+    /// Their contents stay in the page cache, still to be synced. A sync protects every page that is
+    /// mapped and dirty, one by one, and each time interrupts all processors that run this
+    /// process; pages that are no longer mapped cost it nothing. Does nothing for a written segment.
+    fn release(&self, offset: u64, bytes: u64) -> Result<()>;
+
     /// Whether this segment is mapped.
     fn is_mapped(&self) -> bool;
 }

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapMut, MmapOptions, MmapRaw, UncheckedAdvice};
 
 use crate::written::{OUT_OF_RANGE, check_range};
 use crate::{Error, Op, Result, Segment};
@@ -84,9 +84,27 @@ impl Segment for MappedSegment {
         }
     }
 
+    fn release(&self, offset: u64, bytes: u64) -> Result<()> {
+        let page_bytes = page_bytes();
+        let end = offset.saturating_add(bytes).min(self.words.bytes()) / page_bytes * page_bytes;
+        let start = offset.min(end).next_multiple_of(page_bytes);
+        let (Ok(start), Ok(end)) = (usize::try_from(start), usize::try_from(end)) else {
+            return Ok(());
+        };
+        if start >= end {
+            return Ok(());
+        }
+        self.words.release(start, end - start).map_err(|source| self.error(Op::Map, offset, source))
+    }
+
     fn is_mapped(&self) -> bool {
         true
     }
+}
+
+/// The size of a page of memory.
+fn page_bytes() -> u64 {
+    u64::try_from(rustix::param::page_size()).unwrap_or(4096)
 }
 
 /// Stores `bytes` in as many words. Plain 8-byte moves: on x86-64 and aarch64 a relaxed store
@@ -117,6 +135,15 @@ impl Words {
         // are seen as stores to the atomics; if the file is cut, an access raises SIGBUS, which
         // ends the process but is no undefined behaviour.
         unsafe { std::slice::from_raw_parts(first, self.map.len() / WORD_BYTES) }
+    }
+
+    /// Takes whole pages of a shared mapping of a file out of this process's page tables; the next access
+    /// brings them back from the page cache.
+    fn release(&self, start: usize, bytes: usize) -> io::Result<()> {
+        // SAFETY: only segments call this, whose mappings are shared and of a file. There the advice discards
+        // nothing: the pages stay in the page cache, dirty ones as dirty, and the words keep their values
+        // (madvise(2), MADV_DONTNEED). The range lies inside the mapping; memmap2 checks it.
+        unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, bytes) }
     }
 
     /// The length in bytes; a length never exceeds `u64`.

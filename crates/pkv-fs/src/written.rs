@@ -41,6 +41,10 @@ impl Segment for WrittenSegment {
         Ok(())
     }
 
+    fn release(&self, _offset: u64, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
     fn is_mapped(&self) -> bool {
         false
     }

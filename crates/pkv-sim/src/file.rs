@@ -143,6 +143,10 @@ impl Segment for SimSegment {
         Ok(())
     }
 
+    fn release(&self, _offset: u64, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
     fn is_mapped(&self) -> bool {
         self.way == Way::Mapped
     }

@@ -7,11 +7,10 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 
 thread_local! {
-    /// How many closures of operations this thread is inside of. Looked at by every call, so it is a
-    /// plain counter.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-    /// The stores whose closures they are.
-    static STORES: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The store in whose closure this thread is; 0: in none. Every call looks at it, so it is a plain cell.
+    static INNERMOST: Cell<usize> = const { Cell::new(0) };
+    /// The stores around that one, where a closure of one store calls another: outermost first.
+    static OUTER: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 fn address(core: &Core) -> usize {
@@ -21,24 +20,43 @@ fn address(core: &Core) -> usize {
 /// [`Error::Reentrant`] inside a closure of an operation of the same store.
 #[inline]
 pub(crate) fn check(core: &Core) -> Result<()> {
-    if DEPTH.get() == 0 || STORES.with_borrow(|stores| !stores.contains(&address(core))) {
-        Ok(())
-    } else {
-        Err(Error::Reentrant)
-    }
+    if INNERMOST.get() == 0 || !is_inside(core) { Ok(()) } else { Err(Error::Reentrant) }
+}
+
+#[cold]
+fn is_inside(core: &Core) -> bool {
+    INNERMOST.get() == address(core) || OUTER.with_borrow(|stores| stores.contains(&address(core)))
 }
 
 /// Runs a closure of the user's while a lock of the store is held.
+#[inline]
 pub(crate) fn run<R>(core: &Core, closure: impl FnOnce() -> R) -> R {
-    struct Inside;
+    struct Inside {
+        outer: usize,
+    }
     impl Drop for Inside {
+        #[inline]
         fn drop(&mut self) {
-            DEPTH.set(DEPTH.get().saturating_sub(1));
-            STORES.with_borrow_mut(Vec::pop);
+            INNERMOST.set(self.outer);
+            if self.outer != 0 {
+                leave();
+            }
         }
     }
-    DEPTH.set(DEPTH.get() + 1);
-    STORES.with_borrow_mut(|stores| stores.push(address(core)));
-    let _inside = Inside;
+    let outer = INNERMOST.replace(address(core));
+    if outer != 0 {
+        enter(outer);
+    }
+    let _inside = Inside { outer };
     closure()
+}
+
+#[cold]
+fn enter(outer: usize) {
+    OUTER.with_borrow_mut(|stores| stores.push(outer));
+}
+
+#[cold]
+fn leave() {
+    OUTER.with_borrow_mut(Vec::pop);
 }

@@ -486,21 +486,37 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Calls `with` with the encoded key, in a buffer that the thread keeps.
+/// Calls `with` with the encoded key: where it stands, or in a buffer that the thread keeps.
 #[inline]
 fn encoded<Q: Encode + ?Sized, R>(key: &Q, with: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+    if let Some(key) = key.as_encoded() {
+        return with(key);
+    }
     let mut scratch = SCRATCH.take();
     scratch.clear();
     let result = key.encode(&mut scratch).map_err(Error::Encode).and_then(|()| with(&scratch));
-    if scratch.capacity() <= KEPT_BYTES_MAX {
-        SCRATCH.set(scratch);
-    }
+    keep(scratch);
     result
 }
 
 /// Calls `with` with the encoded key and value.
 #[inline]
 fn encoded_pair<Q, W, R>(
+    key: &Q,
+    value: &W,
+    with: impl FnOnce(&[u8], &[u8]) -> Result<R>,
+) -> Result<R>
+where
+    Q: Encode + ?Sized,
+    W: Encode + ?Sized,
+{
+    match value.as_encoded() {
+        Some(value) => encoded(key, |key| with(key, value)),
+        None => encoded_in_scratch(key, value, with),
+    }
+}
+
+fn encoded_in_scratch<Q, W, R>(
     key: &Q,
     value: &W,
     with: impl FnOnce(&[u8], &[u8]) -> Result<R>,
@@ -525,8 +541,13 @@ where
             }
         }
     });
+    keep(scratch);
+    result
+}
+
+#[inline]
+fn keep(scratch: Vec<u8>) {
     if scratch.capacity() <= KEPT_BYTES_MAX {
         SCRATCH.set(scratch);
     }
-    result
 }

@@ -226,6 +226,36 @@ mod mapped {
         );
     }
 
+    /// A page that is not mapped is a fault at the next write, and keeps what was in it.
+    #[test]
+    fn released_pages_leave_the_mapping_and_keep_what_is_there() {
+        const PAGES: u64 = 64;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let file = StdFs.create_new(&path).unwrap();
+        file.preallocate(1 << 20).unwrap();
+        let segment = file.segment(1 << 20, SegmentWay::Mapped).unwrap();
+        segment.populate(0, 1 << 20).unwrap();
+        let bytes = pattern(usize::try_from(PAGES * 4096).unwrap());
+        let faults_of_writing = || {
+            let before = page_faults();
+            segment.write(0, &bytes).unwrap();
+            page_faults() - before
+        };
+        assert!(faults_of_writing() <= 2, "not populated");
+        // Rounded in to whole pages: the first and the last stay.
+        segment.release(8, PAGES * 4096 - 16).unwrap();
+        assert_eq!(fs::read(&path).unwrap()[..bytes.len()], bytes);
+        let faults = faults_of_writing();
+        assert!(faults >= 8, "{faults} faults: nothing was released");
+        for (offset, bytes) in
+            [(0, 0), (8, 1), (3, 4096), (u64::MAX, 1), (1, u64::MAX), (u64::MAX, u64::MAX)]
+        {
+            segment.release(offset, bytes).unwrap();
+        }
+        assert_eq!(fs::read(&path).unwrap()[..bytes.len()], bytes);
+    }
+
     #[test]
     fn populating_is_clamped_to_the_segment_and_keeps_what_is_there() {
         let dir = tempfile::tempdir().unwrap();

@@ -11,6 +11,11 @@ impl Encode for [u8] {
         out.extend_from_slice(self);
         Ok(())
     }
+
+    #[inline]
+    fn as_encoded(&self) -> Option<&[u8]> {
+        Some(self)
+    }
 }
 
 impl<const N: usize> Encode for [u8; N] {
@@ -18,6 +23,11 @@ impl<const N: usize> Encode for [u8; N] {
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         out.extend_from_slice(self);
         Ok(())
+    }
+
+    #[inline]
+    fn as_encoded(&self) -> Option<&[u8]> {
+        Some(self)
     }
 }
 
@@ -39,6 +49,11 @@ impl Encode for str {
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         self.as_bytes().encode(out)
     }
+
+    #[inline]
+    fn as_encoded(&self) -> Option<&[u8]> {
+        Some(self.as_bytes())
+    }
 }
 
 macro_rules! owned {
@@ -47,6 +62,11 @@ macro_rules! owned {
             #[inline]
             fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
                 <$borrowed>::encode(self, out)
+            }
+
+            #[inline]
+            fn as_encoded(&self) -> Option<&[u8]> {
+                <$borrowed>::as_encoded(self)
             }
         }
 

@@ -135,6 +135,14 @@ pub trait Encode {
     /// values which must not be stored; [`EncodeError::BufferShrunk`] means that the implementation
     /// of a tuple's field is broken.
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError>;
+
+    /// The encoding, where it stands in memory already, as that of text and bytes does: it is then used
+    /// from there, without a copy. Exactly what [`Encode::encode`] would append, or `None`, which is
+    /// always right.
+    #[inline]
+    fn as_encoded(&self) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// Turns bytes that [`Encode`] wrote back into a key or value.
@@ -195,5 +203,10 @@ impl<T: Encode + ?Sized> Encode for &T {
     #[inline]
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
         T::encode(self, out)
+    }
+
+    #[inline]
+    fn as_encoded(&self) -> Option<&[u8]> {
+        T::as_encoded(self)
     }
 }

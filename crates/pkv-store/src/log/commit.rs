@@ -7,18 +7,19 @@
 use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
 use pkv_format::Successor;
-use pkv_fs::Access;
+use pkv_fs::{Access, Segment};
 use pkv_snapshot_set::LOCK_FILE_NAME;
 
-use super::{Behind, Log, Retired, State};
+use super::{Active, Behind, Log, Retired, State};
 use crate::error::{Error, Result};
-use crate::folder::{Folder, root_seed};
+use crate::folder::{Folder, LogFile, root_seed};
 use crate::health::Cause;
 
 /// Told once whether a write became durable.
@@ -177,14 +178,14 @@ impl Log {
                 State::Poisoned(cause) => return Err(cause.clone()),
                 State::Closed => return Err(Cause::other("the store is closed".into())),
             }
-            let current = tail.current.as_ref().map(|active| active.log.file.clone());
+            let current = tail.current.as_ref().map(Current::of);
             (tail.behind.clone(), current, tail.last_seq, tail.appended_bytes)
         };
         self.commit.syncs.fetch_add(1, Ordering::Relaxed);
         let synced = behind
             .iter()
             .try_for_each(|log| log.make_durable(&self.folder))
-            .and_then(|()| current.map_or(Ok(()), |file| file.sync_data()));
+            .and_then(|()| current.as_ref().map_or(Ok(()), Current::make_durable));
         if let Err(error) = synced {
             let cause = Cause::fs(error);
             self.poison(cause.clone());
@@ -196,6 +197,11 @@ impl Log {
             if let Some(Behind::Segment { log, segment, end }) = tail.behind.pop_front() {
                 tail.retired.push(Retired { log, segment: Some(segment), end });
             }
+        }
+        if let (Some(active), Some(current)) = (&mut tail.current, current)
+            && active.log.ordinal == current.log.ordinal
+        {
+            active.released = current.released_to();
         }
         tail.synced_bytes = bytes;
         tail.mark_unsynced = false;
@@ -395,10 +401,56 @@ fn run(callback: Callback, outcome: Result<u64>) {
     let _ = std::panic::catch_unwind(AssertUnwindSafe(|| callback(outcome)));
 }
 
+/// Less than this is synced as it is mapped: taking it out of the mapping would cost more than it saves.
+const RELEASED_BYTES_MIN: u64 = 256 * 1024;
+/// Pages that stay mapped behind the end of the log, so that the one that is written next is never let go.
+const KEPT_MAPPED_BYTES: u64 = 16 * 1024;
+
+/// The segment in use, as it was when a sync began.
+struct Current {
+    log: LogFile,
+    segment: Arc<dyn Segment>,
+    released: u64,
+    end: u64,
+}
+
+impl Current {
+    fn of(active: &Active) -> Self {
+        Self {
+            log: active.log.clone(),
+            segment: Arc::clone(&active.segment),
+            released: active.released,
+            end: active.end,
+        }
+    }
+
+    /// Up to where pages need not stay mapped any more.
+    fn released_to(&self) -> u64 {
+        let to = self.end.saturating_sub(KEPT_MAPPED_BYTES) / 4096 * 4096;
+        if to > self.released + RELEASED_BYTES_MIN { to } else { self.released }
+    }
+
+    fn make_durable(&self) -> pkv_fs::Result<()> {
+        release(&*self.segment, self.released, self.released_to());
+        self.log.file.sync_data()
+    }
+}
+
+/// Takes what is about to be synced out of the mapping: see [`Segment::release`].
+fn release(segment: &dyn Segment, from: u64, to: u64) {
+    if to > from + RELEASED_BYTES_MIN {
+        // Where it fails the sync takes longer, and that is all.
+        let _ = segment.release(from, to - from);
+    }
+}
+
 impl Behind {
     fn make_durable(&self, folder: &Folder) -> pkv_fs::Result<()> {
         match self {
-            Behind::Segment { log, .. } => log.file.sync_data(),
+            Behind::Segment { log, segment, end } => {
+                release(&**segment, 0, *end);
+                log.file.sync_data()
+            }
             Behind::Successor { previous, ordinal, salt } => {
                 let file = folder.fs.open(&previous.path, Access::Write)?;
                 let record = Successor { ordinal: *ordinal, salt: *salt }.encode(previous.seed);

@@ -181,6 +181,8 @@ struct Active {
     end: u64,
     /// Pages are touched up to here.
     populated: u64,
+    /// Everything before it was synced, and its pages are out of the mapping.
+    released: u64,
     /// When it was taken into use.
     since: Instant,
 }
@@ -431,6 +433,7 @@ impl Log {
             segment: Arc::clone(&next.segment),
             end: FRAMES_OFFSET + LINK_FRAME_BYTES,
             populated,
+            released: FRAMES_OFFSET,
             since: Instant::now(),
         })
     }

@@ -11,22 +11,19 @@
 //! one size of the map and 11.4 at another. Measured at 256 shards and 896 entries a bucket, with all
 //! lists: 7.3 to 9.0 bytes from 800,000 entries up.
 
-use hashbrown::HashTable;
-
 use super::OutOfMemory;
 use super::chunk::{Chunks, Place};
 use super::record::{index, lossless};
+use super::table::{Table, Tag};
 
-/// What a table of 4,096 slots takes at hashbrown's greatest load, 7/8. Larger buckets are fewer, so that
+/// A bucket with so many entries is split instead of getting a larger table. Larger buckets are fewer, so that
 /// more of them stay in a processor's cache; smaller ones are copied and split in less time.
-pub(super) const BUCKET_ENTRIES_MAX: usize = 3584;
+pub(super) const BUCKET_ENTRIES_MAX: usize = 3600;
 /// A copy takes one bucket at a time, so this bounds how long it holds the shard's lock.
 pub(super) const BUCKET_BYTES_MAX: usize = 512 << 10;
-/// A slot of a table: a place and a control byte.
-const SLOT_BYTES: u64 = 5;
-/// A bucket with so many entries is split instead of getting a larger table. A little less than the
-/// table takes, since slots that removals left behind count against it, too.
-const BUCKET_ENTRIES_FULL: usize = BUCKET_ENTRIES_MAX - BUCKET_ENTRIES_MAX / 16;
+/// A table without room gets this share more: its entries are moved without a look at the records, so
+/// small steps are cheap, and leave little room unused.
+const GROWTH_SHARE: usize = 3;
 /// Directory entries, beyond which a bucket that cannot be cut grows instead: for the first bucket, and
 /// for each.
 const DIRECTORY_ENTRIES_FIRST: usize = 4096;
@@ -36,7 +33,7 @@ const DIRECTORY_ENTRIES_EACH: usize = 64;
 #[derive(Debug)]
 #[repr(align(64))]
 pub(super) struct Bucket {
-    pub(super) table: HashTable<u32>,
+    pub(super) table: Table,
     /// First and last position of the range.
     pub(super) first: u64,
     pub(super) last: u64,
@@ -48,22 +45,8 @@ pub(super) struct Bucket {
 
 impl Bucket {
     fn new(first: u64, last: u64) -> Bucket {
-        Bucket { table: HashTable::new(), first, last, bytes: 0, promised: 0 }
+        Bucket { table: Table::default(), first, last, bytes: 0, promised: 0 }
     }
-
-    fn table_bytes(&self) -> u64 {
-        match self.table.num_buckets() {
-            0 | 1 => 0,
-            slots => lossless(slots) * SLOT_BYTES + 16,
-        }
-    }
-}
-
-/// The bits of a hash for the tables: the tag from the lowest 7, the slot from those above them; the
-/// highest ones chose shard and bucket and are alike within a table.
-#[inline]
-pub(super) fn table_hash(hash: u64) -> u64 {
-    hash.rotate_right(7)
 }
 
 /// An entry on its way from one table to another.
@@ -198,46 +181,36 @@ impl Buckets {
             let wanted = len + bucket.promised;
             let lacks_slots = wanted > bucket.table.capacity();
             let lacks_bytes = len > 1 && bucket.bytes + record_bytes > BUCKET_BYTES_MAX;
-            let full = lacks_bytes || (lacks_slots && len >= BUCKET_ENTRIES_FULL);
+            let full = lacks_bytes || (lacks_slots && len >= BUCKET_ENTRIES_MAX);
             if full && self.split(hash, chunks, hash_of)? {
                 continue;
             }
             if lacks_slots {
-                self.rebuild(hash, wanted + wanted / 16, chunks, hash_of)?;
+                let room = (wanted + wanted / GROWTH_SHARE).min(BUCKET_ENTRIES_MAX);
+                self.resize(hash, room.max(wanted))?;
             }
             return Ok(());
         }
     }
 
-    /// Moves a bucket's entries to a table with room for `capacity` of them.
-    ///
-    /// Also where a table has slots enough but too many of them were used and left: hashbrown would
-    /// double such a table.
-    fn rebuild(
-        &mut self,
-        hash: u64,
-        capacity: usize,
-        chunks: &Chunks,
-        hash_of: &impl Fn(&[u8]) -> u64,
-    ) -> Result<(), OutOfMemory> {
+    /// Moves a bucket's entries to a table with room for `entries` of them.
+    fn resize(&mut self, hash: u64, entries: usize) -> Result<(), OutOfMemory> {
         let bucket = self.of_mut(hash);
-        let entries = entries_of(&bucket.table, chunks, hash_of)?;
-        let table = table_of(entries.iter(), capacity)?;
-        let before = bucket.table_bytes();
+        let table = bucket.table.resized(entries)?;
+        let (before, after) = (bucket.table.bytes(), table.bytes());
         bucket.table = table;
-        let after = bucket.table_bytes();
         self.tables_bytes = self.tables_bytes + after - before;
         Ok(())
     }
 
     /// Exchanges the table of an almost empty bucket for a smaller one.
     #[inline]
-    pub(super) fn shrink(&mut self, hash: u64, chunks: &Chunks, hash_of: &impl Fn(&[u8]) -> u64) {
-        let bucket = self.of(hash);
-        let (len, slots) = (bucket.table.len(), bucket.table.num_buckets());
-        if slots > 16 && len * 8 < slots {
+    pub(super) fn shrink(&mut self, hash: u64) {
+        let table = &self.of(hash).table;
+        let (len, capacity) = (table.len(), table.capacity());
+        if capacity > 16 && len * 8 < capacity {
             // Without memory for a small table the large one stays in use.
-            let _unchanged = self.rebuild(hash, len * 2, chunks, hash_of);
+            let _unchanged = self.resize(hash, len * 2);
         }
     }
 
@@ -256,9 +229,9 @@ impl Buckets {
         let Some(cut) = self.cut(&mut entries, range)? else { return Ok(false) };
         let is_left = |entry: &&Entry| position_of(entry) < cut;
         let left_len = entries.iter().filter(is_left).count();
-        let left = table_of(entries.iter().filter(is_left), left_len + 1)?;
+        let left = table_of(entries.iter().filter(is_left), left_len)?;
         let right =
-            table_of(entries.iter().filter(|entry| !is_left(entry)), entries.len() - left_len + 1)?;
+            table_of(entries.iter().filter(|entry| !is_left(entry)), entries.len() - left_len)?;
         let right_bytes = entries
             .iter()
             .filter(|entry| !is_left(entry))
@@ -269,16 +242,16 @@ impl Buckets {
 
         // Nothing fails from here on.
         let bucket = self.of_mut(hash);
-        let before = bucket.table_bytes();
+        let before = bucket.table.bytes();
         let last = bucket.last;
         let promised = bucket.promised;
         bucket.table = left;
         bucket.last = cut - 1;
         bucket.bytes -= right_bytes;
-        let left_table_bytes = bucket.table_bytes();
+        let left_table_bytes = bucket.table.bytes();
         // What the whole was promised, each half keeps: too much is harmless, and too little is not.
         let right = Bucket { table: right, first: cut, last, bytes: right_bytes, promised };
-        self.tables_bytes = self.tables_bytes + left_table_bytes + right.table_bytes() - before;
+        self.tables_bytes = self.tables_bytes + left_table_bytes + right.table.bytes() - before;
         self.all.push(right);
         let (from, to) = (self.directory_index(cut), self.directory_index(last));
         if let Some(entries) = self.directory.get_mut(from..=to) {
@@ -350,8 +323,9 @@ impl Buckets {
             let bucket = self.at(position);
             assert_eq!(bucket.first, position, "a gap or an overlap");
             let mut bytes = 0;
-            for place in &bucket.table {
-                let record = chunks.record(Place(*place));
+            bucket.table.verify();
+            for place in bucket.table.places() {
+                let record = chunks.record(Place(place));
                 assert_eq!(record.flags & super::record::DEAD, 0);
                 let position = self.position(hash_of(record.key));
                 assert!((bucket.first..=bucket.last).contains(&position), "in a wrong bucket");
@@ -360,7 +334,7 @@ impl Buckets {
             assert_eq!(bucket.bytes, bytes);
             next = bucket.last.checked_add(1);
         }
-        let sum: u64 = self.all.iter().map(Bucket::table_bytes).sum();
+        let sum: u64 = self.all.iter().map(|bucket| bucket.table.bytes()).sum();
         assert_eq!(self.tables_bytes, sum);
     }
 }
@@ -389,7 +363,7 @@ const TOUCHED: usize = 32;
 /// some dozens at a time first: loads that depend on nothing wait together, and hashing then
 /// finds all of them in the cache.
 fn entries_of(
-    table: &HashTable<u32>,
+    table: &Table,
     chunks: &Chunks,
     hash_of: &impl Fn(&[u8]) -> u64,
 ) -> Result<Vec<Entry>, OutOfMemory> {
@@ -397,7 +371,7 @@ fn entries_of(
     entries
         .try_reserve_exact(table.len())
         .map_err(|_| OutOfMemory { bytes: lossless(table.len() * size_of::<Entry>()) })?;
-    let mut places = table.iter().copied();
+    let mut places = table.places();
     let mut block = [0; TOUCHED];
     loop {
         let mut len = 0;
@@ -420,16 +394,12 @@ fn entries_of(
     }
 }
 
+/// A table of these entries, with a share of room for more.
 fn table_of<'a>(
     entries: impl Iterator<Item = &'a Entry>,
-    capacity: usize,
-) -> Result<HashTable<u32>, OutOfMemory> {
-    let mut table = HashTable::new();
-    let failed = |_| OutOfMemory { bytes: lossless(capacity) * SLOT_BYTES };
-    // An empty table hashes nothing.
-    table.try_reserve(capacity, |_| 0).map_err(failed)?;
-    for entry in entries {
-        table.insert_unique(table_hash(entry.hash), entry.place, |_| 0);
-    }
+    len: usize,
+) -> Result<Table, OutOfMemory> {
+    let mut table = Table::with_capacity(len + len / (2 * GROWTH_SHARE) + 1)?;
+    table.fill(entries.map(|entry| (Tag::of(entry.hash), entry.place)));
     Ok(table)
 }

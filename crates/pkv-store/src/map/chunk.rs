@@ -171,6 +171,12 @@ impl Chunks {
         self.bytes_at(place).first().copied().unwrap_or(0)
     }
 
+    /// The value and the flags of the record at `place`, if it has this key.
+    #[inline]
+    pub(super) fn value_of(&self, place: Place, key: &[u8]) -> Option<(&[u8], u8)> {
+        record::value_of(self.bytes_at(place), key)
+    }
+
     /// The record at `place`.
     #[inline]
     pub(super) fn record(&self, place: Place) -> Record<'_> {

@@ -5,10 +5,10 @@
 //! through the free lists. The cleaner starts where a fourteenth of a shard is not live. A call moves at most
 //! [`STEP_BYTES_MAX`] and one record.
 
-use super::bucket::table_hash;
 use super::chunk::Place;
 use super::record::{DEAD, lossless};
 use super::shard::Shard;
+use super::table::Tag;
 
 /// Below this share of dead bytes it never works.
 const DEAD_SHARE_MIN: u64 = 32;
@@ -102,9 +102,9 @@ impl Shard {
 
     fn relocate(&mut self, place: Place) {
         let hash = self.hasher.hash(self.chunks.record(place).key);
-        let entry = self.buckets.of_mut(hash).table.find_mut(table_hash(hash), |p| *p == place.0);
-        match entry {
-            Some(entry) => *entry = self.chunks.relocate(place).0,
+        let table = &mut self.buckets.of_mut(hash).table;
+        match table.locate(Tag::of(hash), place.0) {
+            Some(found) => table.set_place(found, self.chunks.relocate(place).0),
             None => unreachable!("a live record is in no bucket"),
         }
     }

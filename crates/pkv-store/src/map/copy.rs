@@ -63,13 +63,13 @@ impl Shard {
             .map_err(|_| OutOfMemory { bytes: lossless(bucket.bytes) })?;
         // Splits keep a cursor at a bucket's beginning; a shard that was emptied begins with one bucket again.
         let whole = bucket.first == cursor.0;
-        for place in &bucket.table {
-            let encoded = self.chunks.encoded(Place(*place));
+        for place in bucket.table.places() {
+            let encoded = self.chunks.encoded(Place(place));
             let record = record::decode(encoded);
             if !whole && self.buckets.position(self.hasher.hash(record.key)) < cursor.0 {
                 continue;
             }
-            match record::large_slot(&record) {
+            match record::large_slot(record.value, record.flags) {
                 None => {
                     out.bytes.extend_from_slice(encoded);
                     out.records += 1;

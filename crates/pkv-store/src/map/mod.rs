@@ -1,7 +1,7 @@
 //! The map in memory: sharded, packed, and without a pause that grows with it.
 //!
 //! ```text
-//! hash | leading bits: shard | next bits: bucket (bucket.rs) | lowest bits: slot and tag in its table
+//! hash | leading bits: shard | next bits: bucket (bucket.rs) | lowest bits: tag in its table (table.rs)
 //!                                                     |
 //!                              32-bit place -> record in a chunk (chunk.rs, record.rs)
 //!                                                     |
@@ -9,7 +9,7 @@
 //! ```
 //!
 //! - **Small.** A record has 2 bytes of header and padding to 4 (3.4 % at 16-byte keys and 100-byte
-//!   values); an index entry is a 32-bit place and a control byte; chunks leave 2 % over.
+//!   values); an index entry is a 32-bit place and a 16-bit tag; chunks leave 2 % over.
 //! - **No stall.** One write splits at most one bucket, of at most 3,584 entries, allocates at most one chunk
 //!   of 256 KiB and moves at most 64 KiB of records (`clean.rs`). Memory that becomes free is handed to
 //!   the caller as [`Garbage`], to be dropped after unlocking.
@@ -24,6 +24,7 @@ mod copy;
 mod large;
 mod record;
 mod shard;
+mod table;
 #[cfg(test)]
 mod tests;
 

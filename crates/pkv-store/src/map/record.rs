@@ -9,6 +9,7 @@ use pkv_format::{Record, decode_record};
 pub(super) const DEAD: u8 = 1;
 /// The value is the number, 4 bytes, of a slot in the shard's slab of large values.
 pub(super) const LARGE: u8 = 2;
+const FLAGS: u8 = DEAD | LARGE;
 
 /// Records start at multiples of this many bytes.
 pub(super) const WORD_BYTES: usize = pkv_format::RECORD_ALIGN_BYTES;
@@ -22,13 +23,28 @@ pub(super) fn decode(bytes: &[u8]) -> Record<'_> {
     }
 }
 
+/// The value of a record and its flags, if it has this key: of [`decode`] what a get needs.
+#[inline]
+pub(super) fn value_of<'a>(bytes: &'a [u8], key: &[u8]) -> Option<(&'a [u8], u8)> {
+    if let [head @ ..0x80, value_len @ ..0x80, content @ ..] = bytes {
+        // A key in memory is as long as the record says, or it is another key.
+        if usize::from(head >> 2) != key.len() {
+            return None;
+        }
+        let value = content.strip_prefix(key)?;
+        return Some((value.get(..usize::from(*value_len))?, head & FLAGS));
+    }
+    let record = decode(bytes);
+    (record.key == key).then_some((record.value, record.flags))
+}
+
 /// The slab slot of a large value.
 #[inline]
-pub(super) fn large_slot(record: &Record<'_>) -> Option<u32> {
-    if record.flags & LARGE == 0 {
+pub(super) fn large_slot(value: &[u8], flags: u8) -> Option<u32> {
+    if flags & LARGE == 0 {
         return None;
     }
-    record.value.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
+    value.first_chunk().map(|bytes| u32::from_le_bytes(*bytes))
 }
 
 /// Marks the record at the front of `slot` as dead.
@@ -105,6 +121,26 @@ mod tests {
                     let mut slot = vec![0xff; wanted.len()];
                     write(&mut slot, &key, &value, flags);
                     assert_eq!(slot, wanted, "{key_bytes} {value_bytes} {flags}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_found_by_its_whole_key_only() {
+        for key_bytes in [0, 1, 31, 32, 200] {
+            for value_bytes in [0, 1, 127, 128, 1024] {
+                let (key, value) = (vec![1; key_bytes], vec![2; value_bytes]);
+                let mut bytes = Vec::new();
+                pkv_format::push_record_with_flags(&mut bytes, &key, &value, LARGE);
+                assert_eq!(value_of(&bytes, &key), Some((&value[..], LARGE)));
+                let (mut longer, mut other) = (key.clone(), key.clone());
+                longer.push(2);
+                assert_eq!(value_of(&bytes, &longer), None);
+                if let Some(last) = other.last_mut() {
+                    *last = 3;
+                    assert_eq!(value_of(&bytes, &other), None);
+                    assert_eq!(value_of(&bytes, &key[1..]), None);
                 }
             }
         }

@@ -2,11 +2,12 @@
 
 use pkv_format::Record;
 
-use super::bucket::{Buckets, table_hash};
+use super::bucket::Buckets;
 use super::chunk::{Chunks, NewRecord, Place};
 use super::clean::Cleaner;
 use super::large::Slab;
 use super::record::{self, LARGE, lossless};
+use super::table::Tag;
 use super::{Garbage, Hasher, NewValue, OutOfMemory, Replaced, Usage, ValueRef};
 
 /// Bytes of the slab slot number that a record of a large value holds.
@@ -47,19 +48,11 @@ impl Shard {
     /// The value of `key`. Cost: one probe of a small table and one record.
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<ValueRef<'_>> {
-        let mut found = None;
-        self.buckets.of(hash).table.find(table_hash(hash), |place| {
-            let record = self.chunks.record(Place(*place));
-            // Decoded once: the closure that compares is the one that keeps.
-            let is_it = record.key == key;
-            if is_it {
-                found = Some(record);
-            }
-            is_it
-        });
-        let record = found?;
-        Some(match record::large_slot(&record) {
-            None => ValueRef::Inline(record.value),
+        let table = &self.buckets.of(hash).table;
+        let (value, flags) =
+            table.find(Tag::of(hash), |place| self.chunks.value_of(Place(place), key))?;
+        Some(match record::large_slot(value, flags) {
+            None => ValueRef::Inline(value),
             Some(number) => ValueRef::Large(self.slab.get(number)),
         })
     }
@@ -130,18 +123,18 @@ impl Shard {
         let value_len = value.len();
         let Shard { buckets, chunks, slab, .. } = self;
         let bucket = buckets.of_mut(hash);
+        let tag = Tag::of(hash);
         let found = bucket
             .table
-            .find_mut(table_hash(hash), |place| chunks.record(Place(*place)).key == key);
+            .find(tag, |place| chunks.value_of(Place(place), key).map(|_| Place(place)));
 
         let mut garbage = Garbage::default();
         let existed = found.is_some();
         let written_bytes;
         let mut number = [0; SLOT_NUMBER_BYTES];
-        if let Some(entry) = found {
-            let place = Place(*entry);
+        if let Some(place) = found {
             let old = chunks.record(place);
-            let (old_bytes, old_slot) = (old.bytes_used, record::large_slot(&old));
+            let (old_bytes, old_slot) = (old.bytes_used, record::large_slot(old.value, old.flags));
             let old_len = match old_slot {
                 None => old.value.len(),
                 Some(number) => slab.get(number).len(),
@@ -164,7 +157,9 @@ impl Shard {
             if written_bytes == old_bytes {
                 chunks.overwrite(place, &new);
             } else {
-                *entry = chunks.store(&new).0;
+                if let Some(entry) = bucket.table.locate(tag, place.0) {
+                    bucket.table.set_place(entry, chunks.store(&new).0);
+                }
                 chunks.kill(place);
                 bucket.bytes = bucket.bytes + written_bytes - old_bytes;
             }
@@ -173,10 +168,7 @@ impl Shard {
             written_bytes = new.bytes();
             bucket.bytes += written_bytes;
             let place = chunks.store(&new);
-            let hasher = &self.hasher;
-            bucket.table.insert_unique(table_hash(hash), place.0, |place| {
-                table_hash(hasher.hash(chunks.record(Place(*place)).key))
-            });
+            bucket.table.insert(tag, place.0);
             self.entries += 1;
             self.payload_bytes += lossless(key.len() + value_len);
         }
@@ -188,13 +180,16 @@ impl Shard {
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Replaced {
         let Shard { buckets, chunks, slab, .. } = self;
         let bucket = buckets.of_mut(hash);
+        let tag = Tag::of(hash);
         let found = bucket
             .table
-            .find_entry(table_hash(hash), |place| chunks.record(Place(*place)).key == key);
-        let Ok(entry) = found else { return Replaced::default() };
-        let place = Place(entry.remove().0);
+            .find(tag, |place| chunks.value_of(Place(place), key).map(|_| Place(place)));
+        let Some(place) = found else { return Replaced::default() };
+        if let Some(entry) = bucket.table.locate(tag, place.0) {
+            bucket.table.remove(entry);
+        }
         let old = chunks.record(place);
-        let (old_bytes, old_slot) = (old.bytes_used, record::large_slot(&old));
+        let (old_bytes, old_slot) = (old.bytes_used, record::large_slot(old.value, old.flags));
         let mut garbage = Garbage::default();
         let old_len = match old_slot {
             None => old.value.len(),
@@ -209,8 +204,7 @@ impl Shard {
                 garbage.contents = self.take_contents().contents;
                 return Replaced { existed: true, garbage };
             }
-            let hasher = &self.hasher;
-            self.buckets.shrink(hash, &self.chunks, &|key| hasher.hash(key));
+            self.buckets.shrink(hash);
         }
         garbage.chunk = self.tend(old_bytes);
         Replaced { existed: true, garbage }
@@ -229,8 +223,8 @@ impl Shard {
         let Record { key, value, .. } = record::decode(encoded);
         let Shard { buckets, chunks, hasher, .. } = self;
         let hash_of = |key: &[u8]| hasher.hash(key);
-        let is_key = |place: &u32| chunks.record(Place(*place)).key == key;
-        if buckets.of(hash).table.find(table_hash(hash), is_key).is_some() {
+        let table = &buckets.of(hash).table;
+        if table.find(Tag::of(hash), |place| chunks.value_of(Place(place), key)).is_some() {
             return Ok(false);
         }
         if !NewValue::is_inline(value.len()) {
@@ -244,9 +238,7 @@ impl Shard {
         let place = chunks.append_encoded(encoded);
         let bucket = buckets.of_mut(hash);
         bucket.bytes += encoded.len();
-        bucket.table.insert_unique(table_hash(hash), place.0, |place| {
-            table_hash(hash_of(chunks.record(Place(*place)).key))
-        });
+        bucket.table.insert(Tag::of(hash), place.0);
         self.entries += 1;
         self.payload_bytes += lossless(key.len() + value.len());
         Ok(true)
