@@ -1,15 +1,13 @@
 //! Where a shard finds its records: extendible hashing over small tables of 32-bit places.
 //!
-//! A *position* is the hash without the bits that chose the shard, so that it uses all 64 bits. A
-//! bucket owns a range of positions and a table of at most [`BUCKET_ENTRIES_MAX`] entries; a full one is
-//! split in two. So growing never rehashes more than one bucket, and a bucket is the slice in which a
-//! shard is copied. The directory maps the leading bits of a position to its bucket; a range is any run
-//! of directory entries, not only a binary half.
+//! A *position* is the hash without the bits that chose the shard. A bucket owns the positions that begin
+//! with the same bits, and a table of at most [`BUCKET_ENTRIES_MAX`] entries; a full one is cut in
+//! halves. So growing never moves more than one bucket's entries, and a bucket is the slice in which a
+//! shard is copied. The directory maps the leading bits of a position to its bucket.
 //!
-//! Buckets are split unevenly, and at another fraction each time: hashes are uniform, so tables that all
-//! split in halves would fill up and double all at once, and the index would take 5.7 bytes an entry at
-//! one size of the map and 11.4 at another. Measured at 256 shards and 896 entries a bucket, with all
-//! lists: 7.3 to 9.0 bytes from 800,000 entries up.
+//! - A table knows 23 bits of each position behind those that its bucket shares. That tells the halves apart
+//!   without a look at the records, which would be a wait for memory each. A half knows one bit less; when
+//!   [`UNKNOWN_BITS_MAX`] are missing, the next cut reads the records and knows all 23 again.
 
 use super::OutOfMemory;
 use super::chunk::{Chunks, Place};
@@ -18,13 +16,12 @@ use super::table::{Table, Tag};
 
 /// A bucket with so many entries is split instead of getting a larger table. Larger buckets are fewer, so that
 /// more of them stay in a processor's cache; smaller ones are copied and split in less time.
-pub(super) const BUCKET_ENTRIES_MAX: usize = 3600;
+pub(super) const BUCKET_ENTRIES_MAX: usize = 3072;
 /// A copy takes one bucket at a time, so this bounds how long it holds the shard's lock.
 pub(super) const BUCKET_BYTES_MAX: usize = 512 << 10;
-/// A table without room gets this share more: its entries are moved without a look at the records, so
-/// small steps are cheap, and leave little room unused.
-const GROWTH_SHARE: usize = 3;
-/// Directory entries, beyond which a bucket that cannot be cut grows instead: for the first bucket, and
+/// With 17 bits, of which 9 choose the group, one search in 30 reads a record in vain.
+const UNKNOWN_BITS_MAX: u32 = 6;
+/// Directory entries, beyond which a full bucket grows instead of being split: for the first bucket, and
 /// for each.
 const DIRECTORY_ENTRIES_FIRST: usize = 4096;
 const DIRECTORY_ENTRIES_EACH: usize = 64;
@@ -37,15 +34,47 @@ pub(super) struct Bucket {
     /// First and last position of the range.
     pub(super) first: u64,
     pub(super) last: u64,
-    /// Bytes of its records in the chunks.
+    /// Bytes of its records in the chunks, about: a split by tags divides them as it divides the entries.
     pub(super) bytes: usize,
     /// Entries that were promised room.
-    promised: usize,
+    promised: u32,
+    /// How many leading bits of their positions its entries share.
+    depth: u8,
+    /// How many bits of each tag are not known.
+    unknown: u8,
 }
 
+const _: () = assert!(size_of::<Bucket>() == 64);
+
 impl Bucket {
-    fn new(first: u64, last: u64) -> Bucket {
-        Bucket { table: Table::default(), first, last, bytes: 0, promised: 0 }
+    fn all() -> Bucket {
+        Bucket {
+            table: Table::default(),
+            first: 0,
+            last: u64::MAX,
+            bytes: 0,
+            promised: 0,
+            depth: 0,
+            unknown: 0,
+        }
+    }
+
+    /// How this bucket's table knows a position.
+    #[inline]
+    fn tag(&self, position: u64) -> Tag {
+        Tag::of(position << self.depth, self.unknown.into())
+    }
+
+    /// Adds the bytes of a new record.
+    #[inline]
+    pub(super) fn add_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Takes away those of an old one.
+    #[inline]
+    pub(super) fn sub_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
     }
 }
 
@@ -75,7 +104,7 @@ impl Buckets {
             directory: vec![0],
             directory_bits: 0,
             shard_bits,
-            all: vec![Bucket::new(0, u64::MAX)],
+            all: vec![Bucket::all()],
             tables_bytes: 0,
         }
     }
@@ -119,14 +148,31 @@ impl Buckets {
 
     /// The bucket that owns the position of `hash`.
     #[inline]
-    pub(super) fn of(&self, hash: u64) -> &Bucket {
+    fn of(&self, hash: u64) -> &Bucket {
         self.at(self.position(hash))
+    }
+
+    /// The table for `hash`, and how it knows it.
+    #[inline]
+    pub(super) fn table_of(&self, hash: u64) -> (&Table, Tag) {
+        let position = self.position(hash);
+        let bucket = self.at(position);
+        (&bucket.table, bucket.tag(position))
+    }
+
+    /// The bucket for `hash`, and how its table knows it.
+    #[inline]
+    pub(super) fn bucket_of_mut(&mut self, hash: u64) -> (&mut Bucket, Tag) {
+        let position = self.position(hash);
+        let bucket = self.of_mut(hash);
+        let tag = bucket.tag(position);
+        (bucket, tag)
     }
 
     /// The bucket that owns the position of `hash`.
     #[inline]
     #[expect(clippy::indexing_slicing, reason = "the directory holds numbers of buckets")]
-    pub(super) fn of_mut(&mut self, hash: u64) -> &mut Bucket {
+    fn of_mut(&mut self, hash: u64) -> &mut Bucket {
         let number = self.number_at(self.position(hash));
         &mut self.all[number]
     }
@@ -158,7 +204,7 @@ impl Buckets {
     ) -> Result<(), OutOfMemory> {
         let bucket = self.of_mut(hash);
         bucket.promised += 1;
-        if bucket.table.len() + bucket.promised <= bucket.table.capacity()
+        if bucket.table.len() + index(bucket.promised) <= bucket.table.capacity()
             && bucket.bytes + record_bytes <= BUCKET_BYTES_MAX
         {
             return Ok(());
@@ -178,16 +224,20 @@ impl Buckets {
         loop {
             let bucket = self.of(hash);
             let len = bucket.table.len();
-            let wanted = len + bucket.promised;
+            let wanted = len + index(bucket.promised);
             let lacks_slots = wanted > bucket.table.capacity();
             let lacks_bytes = len > 1 && bucket.bytes + record_bytes > BUCKET_BYTES_MAX;
             let full = lacks_bytes || (lacks_slots && len >= BUCKET_ENTRIES_MAX);
-            if full && self.split(hash, chunks, hash_of)? {
+            if full && self.can_split(hash)? {
+                if lacks_bytes || u32::from(self.of(hash).unknown) >= UNKNOWN_BITS_MAX {
+                    self.split_by_records(hash, chunks, hash_of)?;
+                } else {
+                    self.split_by_tags(hash)?;
+                }
                 continue;
             }
             if lacks_slots {
-                let room = (wanted + wanted / GROWTH_SHARE).min(BUCKET_ENTRIES_MAX);
-                self.resize(hash, room.max(wanted))?;
+                self.resize(hash, wanted)?;
             }
             return Ok(());
         }
@@ -214,87 +264,93 @@ impl Buckets {
         }
     }
 
-    /// Cuts the bucket of `hash` in two. False: it cannot be cut.
-    fn split(
+    /// Whether the bucket of `hash` can be cut in halves: the directory must tell them apart, and is doubled
+    /// where it does not yet, up to a limit.
+    fn can_split(&mut self, hash: u64) -> Result<bool, OutOfMemory> {
+        if u32::from(self.of(hash).depth) < self.directory_bits {
+            return Ok(true);
+        }
+        let entries_max = DIRECTORY_ENTRIES_FIRST + DIRECTORY_ENTRIES_EACH * self.all.len();
+        if self.directory.len() * 2 > entries_max {
+            return Ok(false);
+        }
+        self.double_directory()?;
+        Ok(true)
+    }
+
+    /// Cuts the bucket of `hash` in halves by what its table knows.
+    fn split_by_tags(&mut self, hash: u64) -> Result<(), OutOfMemory> {
+        let bucket = self.of(hash);
+        let (lower, upper) = bucket.table.halves()?;
+        let upper_bytes = bucket.bytes / bucket.table.len().max(1) * upper.len();
+        let unknown = bucket.unknown + 1;
+        self.replace_by_halves(hash, (lower, upper), upper_bytes, unknown)
+    }
+
+    /// Cuts the bucket of `hash` in halves by the hashes of its keys.
+    fn split_by_records(
         &mut self,
         hash: u64,
         chunks: &Chunks,
         hash_of: &impl Fn(&[u8]) -> u64,
-    ) -> Result<bool, OutOfMemory> {
-        let shard_bits = self.shard_bits;
-        let position_of = |entry: &Entry| entry.hash << shard_bits;
+    ) -> Result<(), OutOfMemory> {
         let bucket = self.of(hash);
-        let range = (bucket.first, bucket.last);
-        let mut entries = entries_of(&bucket.table, chunks, hash_of)?;
-        let Some(cut) = self.cut(&mut entries, range)? else { return Ok(false) };
-        let is_left = |entry: &&Entry| position_of(entry) < cut;
-        let left_len = entries.iter().filter(is_left).count();
-        let left = table_of(entries.iter().filter(is_left), left_len)?;
-        let right =
-            table_of(entries.iter().filter(|entry| !is_left(entry)), entries.len() - left_len)?;
-        let right_bytes = entries
-            .iter()
-            .filter(|entry| !is_left(entry))
-            .map(|entry| chunks.record(Place(entry.place)).bytes_used)
-            .sum();
+        let entries = entries_of(&bucket.table, chunks, hash_of)?;
+        let in_bucket = |entry: &Entry| self.position(entry.hash) << bucket.depth;
+        let is_upper = |entry: &Entry| in_bucket(entry) >> 63 == 1;
+        let upper_len = entries.iter().filter(|entry| is_upper(entry)).count();
+        let mut lower = Table::with_capacity(entries.len() - upper_len)?;
+        let mut upper = Table::with_capacity(upper_len)?;
+        let mut upper_bytes = 0;
+        for entry in &entries {
+            let tag = Tag::of(in_bucket(entry) << 1, 0);
+            if is_upper(entry) {
+                upper.insert(tag, entry.place);
+                upper_bytes += chunks.record(Place(entry.place)).bytes_used;
+            } else {
+                lower.insert(tag, entry.place);
+            }
+        }
+        self.replace_by_halves(hash, (lower, upper), upper_bytes, 0)
+    }
+
+    fn replace_by_halves(
+        &mut self,
+        hash: u64,
+        (lower, upper): (Table, Table),
+        upper_bytes: usize,
+        unknown: u8,
+    ) -> Result<(), OutOfMemory> {
         self.all.try_reserve(1).map_err(|_| OutOfMemory { bytes: 64 })?;
         let number = u32::try_from(self.all.len()).map_err(|_| OutOfMemory { bytes: 64 })?;
 
         // Nothing fails from here on.
+        self.tables_bytes += lower.bytes() + upper.bytes();
         let bucket = self.of_mut(hash);
-        let before = bucket.table.bytes();
+        let before = std::mem::replace(&mut bucket.table, lower);
         let last = bucket.last;
-        let promised = bucket.promised;
-        bucket.table = left;
-        bucket.last = cut - 1;
-        bucket.bytes -= right_bytes;
-        let left_table_bytes = bucket.table.bytes();
-        // What the whole was promised, each half keeps: too much is harmless, and too little is not.
-        let right = Bucket { table: right, first: cut, last, bytes: right_bytes, promised };
-        self.tables_bytes = self.tables_bytes + left_table_bytes + right.table.bytes() - before;
-        self.all.push(right);
-        let (from, to) = (self.directory_index(cut), self.directory_index(last));
+        let middle = bucket.first + (last - bucket.first) / 2 + 1;
+        bucket.last = middle - 1;
+        bucket.bytes = bucket.bytes.saturating_sub(upper_bytes);
+        bucket.depth += 1;
+        bucket.unknown = unknown;
+        let upper = Bucket {
+            table: upper,
+            first: middle,
+            last,
+            bytes: upper_bytes,
+            // What the whole was promised, each half keeps: too much is harmless, and too little is not.
+            promised: bucket.promised,
+            depth: bucket.depth,
+            unknown,
+        };
+        self.tables_bytes -= before.bytes();
+        self.all.push(upper);
+        let (from, to) = (self.directory_index(middle), self.directory_index(last));
         if let Some(entries) = self.directory.get_mut(from..=to) {
             entries.fill(number);
         }
-        Ok(true)
-    }
-
-    /// Where to cut a bucket: the first position of its right part, between two directory entries and
-    /// with entries on both sides. Doubles the directory where it is too coarse for a good place.
-    fn cut(
-        &mut self,
-        entries: &mut [Entry],
-        range: (u64, u64),
-    ) -> Result<Option<u64>, OutOfMemory> {
-        let shard_bits = self.shard_bits;
-        let positions = || entries.iter().map(|entry| entry.hash << shard_bits);
-        let (Some(low), Some(high)) = (positions().min(), positions().max()) else {
-            return Ok(None);
-        };
-        let left_len = left_len(entries, high - range.0 < (range.1 - range.0) / 2);
-        let (_, middle, _) =
-            entries.select_nth_unstable_by_key(left_len, |entry| entry.hash << shard_bits);
-        let wanted = middle.hash << shard_bits;
-        let tolerance = (high - low) / 10;
-        loop {
-            let entry_bits = 64 - self.directory_bits;
-            let down = if entry_bits == 64 { 0 } else { wanted >> entry_bits << entry_bits };
-            let up = if entry_bits == 64 { None } else { down.checked_add(1 << entry_bits) };
-            let cut = [Some(down), up]
-                .into_iter()
-                .flatten()
-                .filter(|cut| low < *cut && *cut <= high)
-                .min_by_key(|cut| cut.abs_diff(wanted));
-            let directory_entries_max =
-                DIRECTORY_ENTRIES_FIRST + DIRECTORY_ENTRIES_EACH * self.all.len();
-            if cut.is_some_and(|cut| cut.abs_diff(wanted) <= tolerance)
-                || self.directory.len() * 2 > directory_entries_max
-            {
-                return Ok(cut);
-            }
-            self.double_directory()?;
-        }
+        Ok(())
     }
 
     fn double_directory(&mut self) -> Result<(), OutOfMemory> {
@@ -322,36 +378,19 @@ impl Buckets {
         while let Some(position) = next {
             let bucket = self.at(position);
             assert_eq!(bucket.first, position, "a gap or an overlap");
-            let mut bytes = 0;
             bucket.table.verify();
-            for place in bucket.table.places() {
+            for (tag, place) in bucket.table.entries() {
                 let record = chunks.record(Place(place));
                 assert_eq!(record.flags & super::record::DEAD, 0);
                 let position = self.position(hash_of(record.key));
                 assert!((bucket.first..=bucket.last).contains(&position), "in a wrong bucket");
-                bytes += record.bytes_used;
+                assert_eq!(bucket.tag(position), tag, "known by another tag");
             }
-            assert_eq!(bucket.bytes, bytes);
             next = bucket.last.checked_add(1);
         }
         let sum: u64 = self.all.iter().map(|bucket| bucket.table.bytes()).sum();
         assert_eq!(self.tables_bytes, sum);
     }
-}
-
-/// How many entries of a full bucket to leave on the left.
-fn left_len(entries: &[Entry], ascending: bool) -> usize {
-    // The lowest bits of any hash in it are as good as a random number.
-    let random = entries.first().map_or(0, |entry| entry.hash & 0xff);
-    let share = if ascending {
-        // The entries come in the order of their positions, and the left part gets no more of them: 3/4 to
-        // all but 1/16.
-        192 + random * 48 / 256
-    } else {
-        // A quarter to a half.
-        64 + random * 64 / 256
-    };
-    entries.len() * usize::try_from(share).unwrap_or(0) / 256
 }
 
 /// How many records are touched before the first of them is read.
@@ -392,14 +431,4 @@ fn entries_of(
             }),
         );
     }
-}
-
-/// A table of these entries, with a share of room for more.
-fn table_of<'a>(
-    entries: impl Iterator<Item = &'a Entry>,
-    len: usize,
-) -> Result<Table, OutOfMemory> {
-    let mut table = Table::with_capacity(len + len / (2 * GROWTH_SHARE) + 1)?;
-    table.fill(entries.map(|entry| (Tag::of(entry.hash), entry.place)));
-    Ok(table)
 }

@@ -5,9 +5,9 @@
 //! - A new chunk has a 32nd part of what the shard holds already (1 to 256 KiB): what the tail has left
 //!   over is 1.6 % on average at any size, and no write ever copies a chunk to grow it.
 //! - A dead record is linked into the free list of its length, and the next record takes the front of the
-//!   shortest free one that has room; the links stand in the dead record itself. What the lists do not
-//!   win back, the cleaner does (`clean.rs`). Measured with values replaced by others of random sizes:
-//!   0.2 to 2.1 bytes are moved for each written one, and 6.9 to 8.2 without the lists.
+//!   shortest free one that has room; its links stand in it. What the lists do not win back, the cleaner
+//!   does (`clean.rs`). Measured with values replaced by others of random sizes: 0.2 to 2.1 bytes moved
+//!   for each written one; without the lists 6.9 to 8.2.
 
 use std::collections::VecDeque;
 
@@ -19,14 +19,13 @@ use super::record::{self, WORD_BYTES, index, lossless};
 /// The 16 bits of an offset, in words.
 const CHUNK_BYTES_MAX: usize = (1 << 16) * WORD_BYTES;
 const CHUNK_BYTES_MIN: usize = 1 << 10;
-/// The tail has half of a chunk left over on average.
 const CHUNK_SHARE: u64 = 32;
 const CHUNKS_MAX: usize = 1 << 16;
 /// Chunks from here on end where the allocator's page does, with its header.
 const PAGE_BYTES: usize = 4096;
 const ALLOCATION_HEADER_BYTES: usize = 32;
 
-/// Longer dead records are rare and left to the cleaner.
+/// Longer dead records are left to the cleaner.
 const FREE_LIST_BYTES_MAX: usize = 1280;
 /// A header of two bytes and two links.
 const FREE_LIST_BYTES_MIN: usize = 12;
@@ -171,8 +170,7 @@ impl Chunks {
         self.bytes_at(place).first().copied().unwrap_or(0)
     }
 
-    /// The value and the flags of the record at `place`, if it has this key.
-    #[inline]
+    /// The value and flags of the record at `place`, if it has this key.
     pub(super) fn value_of(&self, place: Place, key: &[u8]) -> Option<(&[u8], u8)> {
         record::value_of(self.bytes_at(place), key)
     }

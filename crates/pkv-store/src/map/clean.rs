@@ -8,7 +8,6 @@
 use super::chunk::Place;
 use super::record::{DEAD, lossless};
 use super::shard::Shard;
-use super::table::Tag;
 
 /// Below this share of dead bytes it never works.
 const DEAD_SHARE_MIN: u64 = 32;
@@ -102,9 +101,9 @@ impl Shard {
 
     fn relocate(&mut self, place: Place) {
         let hash = self.hasher.hash(self.chunks.record(place).key);
-        let table = &mut self.buckets.of_mut(hash).table;
-        match table.locate(Tag::of(hash), place.0) {
-            Some(found) => table.set_place(found, self.chunks.relocate(place).0),
+        let (bucket, tag) = self.buckets.bucket_of_mut(hash);
+        match bucket.table.locate(tag, place.0) {
+            Some(found) => bucket.table.set_place(found, self.chunks.relocate(place).0),
             None => unreachable!("a live record is in no bucket"),
         }
     }

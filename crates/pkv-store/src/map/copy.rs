@@ -50,7 +50,7 @@ impl Shard {
     /// Copies the entries of the bucket at the cursor, from the cursor on, in place of what `out` held.
     /// Returns where to go on, `None` at the shard's end.
     ///
-    /// Cost: at most 512 KiB are copied, except where a bucket holds a single larger record.
+    /// Cost: about 512 KiB are copied at most, except where a bucket holds a single larger record.
     pub(crate) fn copy_bucket(
         &self,
         cursor: Cursor,
@@ -58,9 +58,8 @@ impl Shard {
     ) -> Result<Option<Cursor>, OutOfMemory> {
         out.clear();
         let bucket = self.buckets.at(cursor.0);
-        out.bytes
-            .try_reserve(bucket.bytes)
-            .map_err(|_| OutOfMemory { bytes: lossless(bucket.bytes) })?;
+        let failed = |bytes| OutOfMemory { bytes: lossless(bytes) };
+        out.bytes.try_reserve(bucket.bytes).map_err(|_| failed(bucket.bytes))?;
         // Splits keep a cursor at a bucket's beginning; a shard that was emptied begins with one bucket again.
         let whole = bucket.first == cursor.0;
         for place in bucket.table.places() {
@@ -71,13 +70,15 @@ impl Shard {
             }
             match record::large_slot(record.value, record.flags) {
                 None => {
+                    // The bucket's own count is not exact.
+                    out.bytes.try_reserve(encoded.len()).map_err(|_| failed(encoded.len()))?;
                     out.bytes.extend_from_slice(encoded);
                     out.records += 1;
                 }
                 Some(number) => {
-                    let failed = |_| OutOfMemory { bytes: lossless(record.key.len()) };
-                    out.large_keys.try_reserve(record.key.len()).map_err(failed)?;
-                    out.large.try_reserve(1).map_err(failed)?;
+                    let key_bytes = record.key.len();
+                    out.large_keys.try_reserve(key_bytes).map_err(|_| failed(key_bytes))?;
+                    out.large.try_reserve(1).map_err(|_| failed(key_bytes))?;
                     out.large_keys.extend_from_slice(record.key);
                     out.large.push((out.large_keys.len(), Arc::clone(self.slab.get(number))));
                 }

@@ -7,7 +7,6 @@ use super::chunk::{Chunks, NewRecord, Place};
 use super::clean::Cleaner;
 use super::large::Slab;
 use super::record::{self, LARGE, lossless};
-use super::table::Tag;
 use super::{Garbage, Hasher, NewValue, OutOfMemory, Replaced, Usage, ValueRef};
 
 /// Bytes of the slab slot number that a record of a large value holds.
@@ -48,9 +47,8 @@ impl Shard {
     /// The value of `key`. Cost: one probe of a small table and one record.
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<ValueRef<'_>> {
-        let table = &self.buckets.of(hash).table;
-        let (value, flags) =
-            table.find(Tag::of(hash), |place| self.chunks.value_of(Place(place), key))?;
+        let (table, tag) = self.buckets.table_of(hash);
+        let (value, flags) = table.find(tag, |place| self.chunks.value_of(Place(place), key))?;
         Some(match record::large_slot(value, flags) {
             None => ValueRef::Inline(value),
             Some(number) => ValueRef::Large(self.slab.get(number)),
@@ -64,7 +62,7 @@ impl Shard {
 
     /// Makes sure that the next set with these cannot fail for want of memory.
     ///
-    /// It does what growing costs: at most one bucket is split (at most 3,584 entries are rehashed) and one
+    /// It does what growing costs: at most one bucket is split (at most 3,072 entries are rehashed) and one
     /// chunk allocated. Nothing is lost where the set does not come.
     #[inline]
     pub(crate) fn reserve(
@@ -122,8 +120,7 @@ impl Shard {
         self.promised_sets -= 1;
         let value_len = value.len();
         let Shard { buckets, chunks, slab, .. } = self;
-        let bucket = buckets.of_mut(hash);
-        let tag = Tag::of(hash);
+        let (bucket, tag) = buckets.bucket_of_mut(hash);
         let found = bucket
             .table
             .find(tag, |place| chunks.value_of(Place(place), key).map(|_| Place(place)));
@@ -161,12 +158,13 @@ impl Shard {
                     bucket.table.set_place(entry, chunks.store(&new).0);
                 }
                 chunks.kill(place);
-                bucket.bytes = bucket.bytes + written_bytes - old_bytes;
+                bucket.add_bytes(written_bytes);
+                bucket.sub_bytes(old_bytes);
             }
         } else {
             let new = new_record(key, value, slab, &mut number);
             written_bytes = new.bytes();
-            bucket.bytes += written_bytes;
+            bucket.add_bytes(written_bytes);
             let place = chunks.store(&new);
             bucket.table.insert(tag, place.0);
             self.entries += 1;
@@ -179,8 +177,7 @@ impl Shard {
     /// Removes `key`. Needs no reservation and cannot fail.
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Replaced {
         let Shard { buckets, chunks, slab, .. } = self;
-        let bucket = buckets.of_mut(hash);
-        let tag = Tag::of(hash);
+        let (bucket, tag) = buckets.bucket_of_mut(hash);
         let found = bucket
             .table
             .find(tag, |place| chunks.value_of(Place(place), key).map(|_| Place(place)));
@@ -195,7 +192,7 @@ impl Shard {
             None => old.value.len(),
             Some(number) => garbage.value.insert(slab.remove(number)).len(),
         };
-        bucket.bytes -= old_bytes;
+        bucket.sub_bytes(old_bytes);
         chunks.kill(place);
         self.entries -= 1;
         self.payload_bytes -= lossless(key.len() + old_len);
@@ -223,8 +220,8 @@ impl Shard {
         let Record { key, value, .. } = record::decode(encoded);
         let Shard { buckets, chunks, hasher, .. } = self;
         let hash_of = |key: &[u8]| hasher.hash(key);
-        let table = &buckets.of(hash).table;
-        if table.find(Tag::of(hash), |place| chunks.value_of(Place(place), key)).is_some() {
+        let (table, tag) = buckets.table_of(hash);
+        if table.find(tag, |place| chunks.value_of(Place(place), key)).is_some() {
             return Ok(false);
         }
         if !NewValue::is_inline(value.len()) {
@@ -236,9 +233,9 @@ impl Shard {
         buckets.reserve(hash, encoded.len(), chunks, &hash_of)?;
         chunks.reserve(std::iter::once(encoded.len()))?;
         let place = chunks.append_encoded(encoded);
-        let bucket = buckets.of_mut(hash);
-        bucket.bytes += encoded.len();
-        bucket.table.insert(Tag::of(hash), place.0);
+        let (bucket, tag) = buckets.bucket_of_mut(hash);
+        bucket.add_bytes(encoded.len());
+        bucket.table.insert(tag, place.0);
         self.entries += 1;
         self.payload_bytes += lossless(key.len() + value.len());
         Ok(true)

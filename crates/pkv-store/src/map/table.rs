@@ -1,64 +1,88 @@
-//! The table of one bucket: from 16 bits of a hash to 32-bit places, one cache line a probe.
+//! The table of one bucket: from 23 bits of a hash to 32-bit places, one cache line a probe.
 //!
 //! ```text
-//! group, 64 bytes | 10 tags of 16 bits | 16 bits | 16 bits: entries that went past | 10 places of 32 bits |
+//! group, 64 bytes | 9 tags of 16 bits | 9 times 8 bits more | entries that went past | 9 places of 32 bits |
 //! ```
 //!
-//! - A tag and its place stand on the same line, so a lookup waits for memory twice: for the group and for
+//! - Tag and place stand on the same line, so a lookup waits for memory twice: for the group and for
 //!   the record. (A table with its tags apart, as hashbrown's is, waits three times.)
-//! - The tag says by itself to which group it belongs, so a table is made larger without reading a record.
+//! - The bits of an entry say by themselves to which group it belongs, and on which side of a split, so a
+//!   table is made larger, and cut in two, without reading a record.
 //! - An entry whose group is full goes to the next one with room, and every group on its way counts it.
 //!   A search goes on exactly where that count is not zero, so a removal leaves nothing behind
 //!   (F14's overflow counts).
-//! - All ten tags are compared at once, in three words, without a branch.
+//! - All nine tags are compared at once, in two words and a half, without a branch.
 
 use super::OutOfMemory;
 use super::record::{index, lossless};
 
 /// Places in a group.
-const SLOTS: usize = 10;
+const SLOTS: usize = 9;
 /// Tags in a word.
 const LANES: usize = 4;
 const LANE_BITS: usize = 16;
 const EVERY_LANE: u64 = 0x0001_0001_0001_0001;
 const LOW_BITS: u64 = EVERY_LANE * 0x7fff;
 const HIGH_BITS: u64 = EVERY_LANE * 0x8000;
-/// The lanes of the last word that are tags.
-const LAST_TAGS: u64 = 0x8000_8000;
-/// The lane of the last word that counts entries which went past.
-const PASSED_SHIFT: u32 = 48;
 /// A group has so many entries where a table is full: with more of them too many go past.
-const ENTRIES_EACH: usize = 9;
+const ENTRIES_EACH: usize = 8;
 
-/// A hash, as a table knows it; zero is an empty slot's.
+/// The bits of a position by which a bucket tells its entries apart: those behind the bits that all its
+/// entries share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag(u16);
+pub(super) struct Tag(u32);
 
 impl Tag {
-    /// Of the lowest bits, since the highest ones chose shard and bucket and are alike within a table.
+    pub(super) const BITS: u32 = 23;
+
+    /// Of a position without the bits that the bucket's entries share; the last `unknown` bits are left out.
     #[inline]
-    pub(super) fn of(hash: u64) -> Tag {
-        let [low, high, ..] = hash.to_le_bytes();
-        Tag(u16::from_le_bytes([low, high]).max(1))
+    pub(super) fn of(position: u64, unknown: u32) -> Tag {
+        let bits = u32::try_from(position >> (64 - Self::BITS)).unwrap_or(0);
+        Tag(bits & (u32::MAX << unknown))
+    }
+
+    /// Whether it belongs to the upper half of its bucket.
+    #[inline]
+    fn is_upper(self) -> bool {
+        self.0 >> (Self::BITS - 1) != 0
+    }
+
+    /// The same within its half: a bit less is known.
+    #[inline]
+    fn in_its_half(self) -> Tag {
+        Tag((self.0 << 1) & (u32::MAX >> (32 - Self::BITS)))
+    }
+
+    /// As it stands in a slot: the 15 lowest bits and a 1, which no empty slot has, and the others.
+    #[inline]
+    fn split(self) -> (u16, u8) {
+        let [low, high, rest, _] = (self.0 << 1).to_le_bytes();
+        (u16::from_le_bytes([low | 1, high]), rest)
     }
 
     #[inline]
-    fn in_every_lane(self) -> u64 {
-        u64::from(self.0) * EVERY_LANE
+    fn joined(low: u16, rest: u8) -> Tag {
+        Tag((u32::from(rest) << 16 | u32::from(low)) >> 1)
     }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(64))]
 struct Group {
-    tags: [u64; 3],
+    /// The low bits of each slot's tag; 0: an empty slot.
+    low: [u16; SLOTS],
+    /// The other bits.
+    rest: [u8; SLOTS],
+    /// How many entries went past, since there was no room. It stays at 255, once there.
+    passed: u8,
     places: [u32; SLOTS],
 }
 
 const _: () = assert!(size_of::<Group>() == 64);
 
 /// Slots of a group, as a set: bit 16 * lane + word.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Slots(u64);
 
 impl Iterator for Slots {
@@ -75,17 +99,26 @@ impl Iterator for Slots {
     }
 }
 
+/// Four tags as one word.
+#[inline]
+fn word(lanes: [u16; LANES]) -> u64 {
+    let [a, b, c, d] = lanes;
+    u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48
+}
+
 impl Group {
-    /// The slots with this tag.
+    /// The slots with these low bits.
     #[inline]
-    fn slots_with(&self, tag: u64) -> Slots {
-        // The highest bit of each lane that is zero in `word ^ tag`, exactly.
+    fn slots_with(&self, low: u16) -> Slots {
+        let wanted = u64::from(low) * EVERY_LANE;
+        // The highest bit of each lane that is zero in `word ^ wanted`, exactly.
         let equal = |word: u64| {
-            let difference = word ^ tag;
+            let difference = word ^ wanted;
             !(((difference & LOW_BITS) + LOW_BITS) | difference) & HIGH_BITS
         };
-        let [first, second, last] = self.tags;
-        Slots(equal(first) >> 15 | equal(second) >> 14 | (equal(last) & LAST_TAGS) >> 13)
+        let [a, b, c, d, e, f, g, h, last] = self.low;
+        let (first, second) = (word([a, b, c, d]), word([e, f, g, h]));
+        Slots(equal(first) >> 15 | equal(second) >> 14 | u64::from(last == low) << 2)
     }
 
     #[inline]
@@ -93,30 +126,11 @@ impl Group {
         self.slots_with(0)
     }
 
-    /// How many entries went past, since there was no room.
-    #[inline]
-    fn passed(&self) -> u64 {
-        let [.., last] = self.tags;
-        last >> PASSED_SHIFT
-    }
-
-    fn pass(&mut self) {
-        let [.., last] = &mut self.tags;
-        *last += 1 << PASSED_SHIFT;
-    }
-
-    fn unpass(&mut self) {
-        let [.., last] = &mut self.tags;
-        *last -= 1 << PASSED_SHIFT;
-    }
-
     #[inline]
     fn set(&mut self, slot: usize, tag: Tag, place: u32) {
-        let shift = slot % LANES * LANE_BITS;
-        if let Some(word) = self.tags.get_mut(slot / LANES) {
-            *word = *word & !(0xffff << shift) | u64::from(tag.0) << shift;
-        }
-        if let Some(slot) = self.places.get_mut(slot) {
+        let slots = self.low.iter_mut().zip(&mut self.rest).zip(&mut self.places);
+        if let Some(((low, rest), slot)) = slots.skip(slot).next() {
+            (*low, *rest) = tag.split();
             *slot = place;
         }
     }
@@ -127,17 +141,20 @@ impl Group {
         self.places[slot]
     }
 
-    fn tag(&self, slot: usize) -> Tag {
-        let word = self.tags.get(slot / LANES).copied().unwrap_or(0);
-        let [low, high, ..] = (word >> (slot % LANES * LANE_BITS)).to_le_bytes();
-        Tag(u16::from_le_bytes([low, high]))
-    }
-
     /// The entries.
+    #[inline]
     fn entries(&self) -> impl Iterator<Item = (Tag, u32)> + '_ {
-        let entry = |slot| (self.tag(slot), self.place(slot));
-        (0..SLOTS).map(entry).filter(|(tag, _)| tag.0 != 0)
+        let slots = self.low.iter().zip(&self.rest).zip(&self.places);
+        slots
+            .filter(|((low, _), _)| **low != 0)
+            .map(|((low, rest), place)| (Tag::joined(*low, *rest), *place))
     }
+}
+
+/// The next power of two, or one and a half of one: tables of few sizes fit where others were given up, so that
+/// the allocator is left with fewer holes.
+fn size_class(groups: usize) -> usize {
+    groups.next_multiple_of((groups.next_power_of_two() / 4).max(1))
 }
 
 /// Where an entry was found.
@@ -157,9 +174,9 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// An empty table for so many entries.
+    /// An empty table for at least so many entries.
     pub(super) fn with_capacity(entries: usize) -> Result<Table, OutOfMemory> {
-        let len = entries.div_ceil(ENTRIES_EACH);
+        let len = size_class(entries.div_ceil(ENTRIES_EACH));
         let mut groups: Vec<Group> = Vec::new();
         groups
             .try_reserve_exact(len)
@@ -188,7 +205,7 @@ impl Table {
     /// The group to which a tag belongs: tags are uniform, so this is its share of all groups.
     #[inline]
     fn home(&self, tag: Tag) -> usize {
-        (usize::from(tag.0) * self.groups.len()) >> 16
+        (index(tag.0) * self.groups.len()) >> Tag::BITS
     }
 
     /// The number of the group so many behind another.
@@ -202,17 +219,17 @@ impl Table {
     #[inline]
     pub(super) fn find<R>(&self, tag: Tag, mut read: impl FnMut(u32) -> Option<R>) -> Option<R> {
         let home = self.home(tag);
-        let wanted = tag.in_every_lane();
+        let (low, _) = tag.split();
         let mut past = 0;
         while let Some(group) = self.groups.get(self.behind(home, past)) {
-            for slot in group.slots_with(wanted) {
+            for slot in group.slots_with(low) {
                 let found = read(group.place(slot));
                 if found.is_some() {
                     return found;
                 }
             }
             past += 1;
-            if group.passed() == 0 || past == self.groups.len() {
+            if group.passed == 0 || past == self.groups.len() {
                 break;
             }
         }
@@ -222,14 +239,14 @@ impl Table {
     /// Where the entry with this tag and place is.
     pub(super) fn locate(&self, tag: Tag, place: u32) -> Option<Found> {
         let home = self.home(tag);
-        let wanted = tag.in_every_lane();
+        let (low, _) = tag.split();
         for past in 0..self.groups.len() {
             let group = self.groups.get(self.behind(home, past))?;
-            let found = group.slots_with(wanted).find(|slot| group.place(*slot) == place);
+            let found = group.slots_with(low).find(|slot| group.place(*slot) == place);
             if let Some(slot) = found {
                 return Some(Found { home, past, slot });
             }
-            if group.passed() == 0 {
+            if group.passed == 0 {
                 return None;
             }
         }
@@ -249,14 +266,18 @@ impl Table {
     pub(super) fn remove(&mut self, found: Found) {
         for past in 0..found.past {
             let number = self.behind(found.home, past);
-            if let Some(group) = self.groups.get_mut(number) {
-                group.unpass();
+            if let Some(group) = self.groups.get_mut(number)
+                && group.passed < u8::MAX
+            {
+                group.passed -= 1;
             }
         }
         let number = self.behind(found.home, found.past);
         if let Some(group) = self.groups.get_mut(number) {
-            group.set(found.slot, Tag(0), 0);
-            self.len -= 1;
+            if let Some(low) = group.low.get_mut(found.slot) {
+                *low = 0;
+                self.len -= 1;
+            }
         }
     }
 
@@ -274,7 +295,7 @@ impl Table {
                 self.len += 1;
                 return;
             }
-            group.pass();
+            group.passed = group.passed.saturating_add(1);
             past += 1;
             number = self.behind(home, past);
         }
@@ -293,15 +314,22 @@ impl Table {
     /// The same entries in a table for so many.
     pub(super) fn resized(&self, entries: usize) -> Result<Table, OutOfMemory> {
         let mut table = Table::with_capacity(entries.max(self.len))?;
-        table.fill(self.entries());
+        for (tag, place) in self.entries() {
+            table.insert(tag, place);
+        }
         Ok(table)
     }
 
-    /// [`Table::insert`] for many, into a table that nothing was removed from.
-    pub(super) fn fill(&mut self, entries: impl Iterator<Item = (Tag, u32)>) {
-        for (tag, place) in entries {
-            self.insert(tag, place);
+    /// The lower and the upper half of the entries.
+    pub(super) fn halves(&self) -> Result<(Table, Table), OutOfMemory> {
+        let upper_len = self.entries().filter(|(tag, _)| tag.is_upper()).count();
+        let mut lower = Table::with_capacity(self.len - upper_len)?;
+        let mut upper = Table::with_capacity(upper_len)?;
+        for (tag, place) in self.entries() {
+            let half = if tag.is_upper() { &mut upper } else { &mut lower };
+            half.insert(tag.in_its_half(), place);
         }
+        Ok((lower, upper))
     }
 }
 
@@ -309,18 +337,20 @@ impl Table {
 impl Table {
     /// Asserts that every entry is found where it stands, and that the counts of those that went past are right.
     pub(super) fn verify(&self) {
-        let mut passed = vec![0; self.groups.len()];
+        let mut passed = vec![0_u8; self.groups.len()];
         let mut len = 0;
         for (tag, place) in self.entries() {
             let found = self.locate(tag, place).expect("an entry that is not found");
             for past in 0..found.past {
-                passed[self.behind(found.home, past)] += 1;
+                let count = &mut passed[self.behind(found.home, past)];
+                *count = count.saturating_add(1);
             }
             len += 1;
         }
         assert_eq!(self.len, len);
-        let counted: Vec<u64> = self.groups.iter().map(Group::passed).collect();
-        assert_eq!(passed, counted);
+        for (passed, group) in passed.into_iter().zip(&self.groups) {
+            assert!(group.passed == passed || group.passed == u8::MAX, "{passed}: {group:?}");
+        }
     }
 }
 
@@ -338,13 +368,27 @@ mod tests {
         let mut group = Group::default();
         for slot in 0..SLOTS {
             assert_eq!(group.empty_slots().count(), SLOTS - slot);
-            group.set(slot, Tag(1), 7);
-            assert_eq!(group.slots_with(Tag(1).in_every_lane()).count(), slot + 1);
-            assert_eq!(group.slots_with(Tag(2).in_every_lane()).count(), 0);
+            group.set(slot, Tag(0), 7);
+            let mut slots: Vec<_> = group.slots_with(1).collect();
+            slots.sort_unstable();
+            assert!(slots.into_iter().eq(0..=slot));
+            assert_eq!(group.slots_with(3).count(), 0);
         }
-        group.pass();
-        assert_eq!((group.passed(), group.empty_slots().count()), (1, 0));
-        assert_eq!(group.entries().count(), SLOTS);
+        assert_eq!(group.empty_slots().count(), 0);
+        assert!(group.entries().eq([(Tag(0), 7); SLOTS]));
+    }
+
+    #[test]
+    fn a_tag_keeps_its_bits_in_a_slot_and_in_a_half() {
+        for bits in [0, 1, 0x7fff, 0x8000, 0x40_0000, 0x7f_ffff, 0x12_3456] {
+            let (low, rest) = Tag(bits).split();
+            assert_eq!(Tag::joined(low, rest), Tag(bits));
+            let position = u64::from(bits) << 41 | 0xffff;
+            assert_eq!(Tag::of(position, 0), Tag(bits));
+            // One bit less is known of it in its half.
+            assert_eq!(Tag(bits).in_its_half(), Tag::of(position << 1, 1));
+            assert_eq!(Tag(bits).is_upper(), position >> 63 == 1);
+        }
     }
 
     #[test]
@@ -353,8 +397,7 @@ mod tests {
             let mut table = Table::with_capacity(capacity).unwrap();
             assert!(table.capacity() >= capacity);
             let room = u32::try_from(table.capacity()).unwrap();
-            let tag =
-                |place: u32| Tag::of(u64::from(place).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40);
+            let tag = |place: u32| Tag::of(u64::from(place).wrapping_mul(0x9e37_79b9_7f4a_7c15), 0);
             for place in 0..room {
                 table.insert(tag(place), place);
             }
@@ -373,7 +416,7 @@ mod tests {
             }
             table.verify();
             assert!(
-                table.groups.iter().all(|group| group.tags == [0; 3]),
+                table.groups.iter().all(|group| group.passed == 0),
                 "something was left behind"
             );
         }
@@ -391,7 +434,7 @@ mod tests {
             for (hash, place, is_insert) in changes {
                 match model.get(&place) {
                     None if is_insert => {
-                        let tag = Tag::of(hash * 11_000);
+                        let tag = Tag::of(hash << 61, 0);
                         table.insert(tag, place);
                         model.insert(place, tag);
                     }
@@ -405,10 +448,17 @@ mod tests {
                 table.verify();
                 prop_assert_eq!(table.len(), model.len());
             }
+            let is = |place| move |found| (found == place).then_some(found);
             let larger = table.resized(200).unwrap();
             larger.verify();
+            let (lower, upper) = table.halves().unwrap();
+            lower.verify();
+            upper.verify();
+            prop_assert_eq!(lower.len() + upper.len(), model.len());
             for (place, tag) in &model {
-                prop_assert_eq!(larger.find(*tag, |found| (found == *place).then_some(found)), Some(*place));
+                prop_assert_eq!(larger.find(*tag, is(*place)), Some(*place));
+                let half = if tag.is_upper() { &upper } else { &lower };
+                prop_assert_eq!(half.find(tag.in_its_half(), is(*place)), Some(*place));
             }
         }
     }

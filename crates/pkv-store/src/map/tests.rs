@@ -423,7 +423,7 @@ fn a_slice_of_long_keys_is_bounded_too() {
 
 #[test]
 fn memory_stays_near_the_payload_at_any_size() {
-    let map = map(256);
+    let map = map(64);
     let value = value(1, 100);
     let mut sizes = vec![100_000_u64, 140_000, 200_000, 300_000, 420_000, 600_000];
     let (mut sum, mut measured) = (0, 0);
@@ -443,7 +443,7 @@ fn memory_stays_near_the_payload_at_any_size() {
             next = sizes.remove(0);
         }
     }
-    assert!(sum / measured <= 1135, "{} on average", sum / measured);
+    assert!(sum / measured <= 1150, "{} on average", sum / measured);
 }
 
 #[test]
