@@ -116,9 +116,10 @@ impl Group {
             let difference = word ^ wanted;
             !(((difference & LOW_BITS) + LOW_BITS) | difference) & HIGH_BITS
         };
-        let [a, b, c, d, e, f, g, h, last] = self.low;
-        let (first, second) = (word([a, b, c, d]), word([e, f, g, h]));
-        Slots(equal(first) >> 15 | equal(second) >> 14 | u64::from(last == low) << 2)
+        let [first @ .., _, _, _, _, last] = self.low;
+        let [_, _, _, _, second @ .., _] = self.low;
+        let last = u64::from(last == low) << 2;
+        Slots(equal(word(first)) >> 15 | equal(word(second)) >> 14 | last)
     }
 
     #[inline]
@@ -128,8 +129,8 @@ impl Group {
 
     #[inline]
     fn set(&mut self, slot: usize, tag: Tag, place: u32) {
-        let slots = self.low.iter_mut().zip(&mut self.rest).zip(&mut self.places);
-        if let Some(((low, rest), slot)) = slots.skip(slot).next() {
+        let mut slots = self.low.iter_mut().zip(&mut self.rest).zip(&mut self.places);
+        if let Some(((low, rest), slot)) = slots.nth(slot) {
             (*low, *rest) = tag.split();
             *slot = place;
         }
@@ -273,11 +274,10 @@ impl Table {
             }
         }
         let number = self.behind(found.home, found.past);
-        if let Some(group) = self.groups.get_mut(number) {
-            if let Some(low) = group.low.get_mut(found.slot) {
-                *low = 0;
-                self.len -= 1;
-            }
+        let group = self.groups.get_mut(number);
+        if let Some(low) = group.and_then(|group| group.low.get_mut(found.slot)) {
+            *low = 0;
+            self.len -= 1;
         }
     }
 
