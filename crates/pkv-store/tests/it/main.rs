@@ -14,4 +14,5 @@ mod fuzz_seeds;
 mod kill;
 mod options;
 mod reopening;
+mod salvage;
 mod support;
