@@ -63,7 +63,7 @@ impl Core {
         // 1.
         options.check()?;
         if options.recovery == RecoveryMode::Salvage {
-            let reason = "Salvage never changes a folder: pkv_store::salvage writes a new one";
+            let reason = "Salvage never changes a folder: open_read_only shows what is whole, pkv_store::salvage writes it into a new one";
             return Err(Error::InvalidOption { option: "recovery", reason: reason.into() });
         }
         if key_schema.len() + value_schema.len() > pkv_format::SCHEMAS_BYTES_MAX {
@@ -88,6 +88,7 @@ impl Core {
             schema: Some((&key_schema, &value_schema)),
             pool: &pool,
             progress: options.progress.as_ref(),
+            live: false,
         };
         let (contents, start) = recover::open(&mut set, &read, options.recovery)?;
         let identity = contents.identity.clone().unwrap_or_else(|| Identity {

@@ -206,6 +206,7 @@ pub fn salvage(
         schema: None,
         pool: &pool,
         progress: options.progress.as_ref(),
+        live: false,
     })?;
     let mut report = contents.report.salvage.map(|report| *report).unwrap_or_default();
     report.destination = Some(destination.to_path_buf());

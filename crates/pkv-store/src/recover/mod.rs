@@ -10,6 +10,7 @@
 
 mod apply;
 mod file;
+mod follow;
 mod load;
 mod logs;
 mod repair;
@@ -34,6 +35,7 @@ use crate::map::{Map, MapOptions};
 use crate::options::RecoveryMode;
 use crate::pool::IoPool;
 use crate::salvage::SalvageReport;
+pub(crate) use follow::{follow, read_live};
 pub(crate) use salvage::salvage;
 
 /// What opening found and did.
@@ -144,6 +146,8 @@ pub(crate) struct ReadOptions<'a> {
     pub(crate) progress: Option<&'a RecoveryProgress>,
     /// The first log of the store, by the word of the lock file.
     pub(crate) root: Option<Successor>,
+    /// Somebody may be writing to the folder meanwhile.
+    pub(crate) live: bool,
 }
 
 /// The lock file's record of the first log. One that cannot be read counts as none: it only guards
@@ -164,6 +168,8 @@ pub(crate) struct Contents {
     pub(crate) report: RecoveryReport,
     logs: logs::Logs,
     base: Option<load::Base>,
+    /// The last frame that was read, where the reading may go on from there.
+    tail: Option<follow::TailMark>,
 }
 
 /// Opens what a folder holds: reads, judges, and makes the disk say the same.
@@ -191,12 +197,7 @@ pub(crate) fn open(
     contents.report.dropped_pending =
         set.report().dropped_pendings.iter().map(|ordinal| ordinal.0).collect();
     if let (RecoveryMode::Strict, Some(torn)) = (mode, &contents.report.torn) {
-        return Err(Error::Torn {
-            path: torn.path.clone(),
-            offset: torn.offset,
-            kept: torn.seq.saturating_sub(1),
-            reason: torn.reason.clone(),
-        });
+        return Err(follow::torn_error(torn));
     }
     // 4.
     let previous = repair::repair(set, options.fs, &mut contents)?;
@@ -220,7 +221,8 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
         RecoveryReport { snapshot: full.map(|info| info.ordinal.0), ..RecoveryReport::default() };
 
     let shards = full.map(|info| load::open_shards(options, info)).transpose()?;
-    let logs = logs::open_logs(options, &logs, shards.as_deref())?;
+    let first = shards.iter().flatten().next().map(|shard| &shard.header);
+    let logs = logs::open_logs(options, &logs, first)?;
     let first = shards.iter().flatten().map(|shard| &shard.header).chain(logs.headers()).next();
     let identity = first.map(identity_of);
     let map = Map::new(&MapOptions {
@@ -245,7 +247,7 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
     report.replay_time = started.elapsed();
     // 3.
     logs.judge(&mut report)?;
-    Ok(Contents { map, identity, report, logs, base })
+    Ok(Contents { map, identity, report, logs, base, tail: None })
 }
 
 fn identity_of(header: &FileHeader) -> Identity {

@@ -384,7 +384,7 @@ impl<'a> Salvage<'a> {
         };
         let logs = Logs { logs: Vec::new(), next_seq, watermark, stop: None };
         let Self { map, identity, .. } = self;
-        Contents { map, identity, report: recovery, logs, base: None }
+        Contents { map, identity, report: recovery, logs, base: None, tail: None }
     }
 }
 
