@@ -37,8 +37,10 @@ pub(super) struct LogRead {
     pub(super) ordinal: u64,
     pub(super) file: Arc<dyn File>,
     pub(super) file_bytes: u64,
-    /// `None`: the file has no header, since its creation was interrupted.
+    /// `None`: the file has no header, since its creation was interrupted or for the reason below.
     pub(super) header: Option<FileHeader>,
+    /// Why its header does not stand, where there is more in the file than an interrupted creation leaves.
+    pub(super) bad_header: Option<String>,
     pub(super) fate: Fate,
     /// The end of the last whole frame that counts.
     pub(super) end: u64,
@@ -159,13 +161,19 @@ pub(super) fn open_logs(
         };
         let file = open_for_reading(options.fs, path)?;
         let file_bytes = file.len()?;
+        let mut bad_header = None;
         let header = match read_header(&*file)? {
             Ok(header) => Some(header),
             Err(newer @ HeaderError::Newer { .. }) => return Err(header_error(path, &newer)),
             // No frame was written before the header was synced, so that without frames it was the
             // creation that was interrupted.
             Err(_) if is_unused(&*file, path, file_bytes)? => None,
-            Err(bad) => return Err(header_error(path, &bad)),
+            // Of a size that was not synced any byte may be garbage. A log of which anything was synced is named by
+            // the one before it, so that replay can tell.
+            Err(bad) => {
+                bad_header = Some(format!("file header: {bad}"));
+                None
+            }
         };
         if let Some(header) = &header {
             let name =
@@ -187,6 +195,7 @@ pub(super) fn open_logs(
             file,
             file_bytes,
             header,
+            bad_header,
             fate: Fate::Dropped,
             end: FRAMES_OFFSET,
             last_offset: FRAMES_OFFSET,

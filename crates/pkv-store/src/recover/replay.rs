@@ -132,11 +132,15 @@ impl Replay<'_> {
             let names_this = named.as_ref().is_some_and(|named| named.ordinal == log.ordinal);
             let Some(header) = log.header.clone() else {
                 if names_this {
-                    return Err(Error::damaged(
-                        &log.path,
-                        0,
-                        "the log is in use, but its header is gone",
-                    ));
+                    let gone = "the log is in use, but its header is gone".to_owned();
+                    let reason = log.bad_header.clone().unwrap_or(gone);
+                    return Err(Error::damaged(&log.path, 0, reason));
+                }
+                // Where another one is known to follow, this one was never used, whatever is in it.
+                if let (Some(reason), None) = (log.bad_header.clone(), &named) {
+                    let last = last_nonzero(&*log.file, &log.path, log.file_bytes, 0)?;
+                    log.dropped_bytes = last.unwrap_or(0);
+                    replay.stop_at(log, 0, &reason, false);
                 }
                 continue;
             };
