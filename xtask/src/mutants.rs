@@ -61,8 +61,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "drop a log sync",
         file: COMMIT,
-        find: ".and_then(|()| current.map_or(Ok(()), |file| file.sync_data()));",
-        replace: ".map(|()| drop(current));",
+        find: "self.released_to());\n        self.log.file.sync_data()",
+        replace: "self.released_to());\n        Ok(())",
         catch: store(&[POWER_CUT]),
     },
     Mutant {
@@ -117,8 +117,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "retry a failed sync",
         file: COMMIT,
-        find: ".and_then(|()| current.map_or(Ok(()), |file| file.sync_data()));",
-        replace: ".and_then(|()| current.map_or(Ok(()), |file| file.sync_data().or_else(|_| file.sync_data())));",
+        find: "self.released_to());\n        self.log.file.sync_data()",
+        replace: "self.released_to());\n        self.log.file.sync_data().or_else(|_| self.log.file.sync_data())",
         catch: store(&["faults::every_call_may_fail_mapped"]),
     },
     Mutant {

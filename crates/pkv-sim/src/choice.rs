@@ -18,7 +18,8 @@ pub enum Crash {
     /// The power fails, and everything that is not in the list of assumptions at [`pkv_fs::Fs`] is
     /// broken: names, sizes and sectors survive independently of each other.
     Strict,
-    /// As [`Crash::Strict`]; sectors that were never written before their last sync may show garbage.
+    /// As [`Crash::Strict`]; sectors that were never written before their last sync may show garbage,
+    /// and so may those of a size that grew and was not synced.
     StrictGarbage,
 }
 

@@ -229,6 +229,17 @@ impl Content {
                 None => sectors.remove(index),
             };
         }
+        if crash == Crash::StrictGarbage {
+            // A size that grew and was not synced may come with sectors that nobody ever wrote.
+            let grown = self.durable_bytes().div_ceil(SECTOR_BYTES)..bytes.div_ceil(SECTOR_BYTES);
+            for index in grown.take(GROWN_SECTORS_MAX) {
+                if !sectors.contains_key(&index)
+                    && let Some(seed) = chooser.garbage()
+                {
+                    sectors.insert(index, garbage_sector(seed));
+                }
+            }
+        }
         cut_off(&mut sectors, bytes);
         Self::durable(bytes, sectors, self.reserved_bytes.min(bytes))
     }
@@ -284,6 +295,9 @@ fn settle_first<T>(states: &mut Vec<T>, through: u64, state: impl Fn(&T) -> (u64
 fn last_through(versions: &[Version], op: u64) -> usize {
     versions.iter().rposition(|version| version.op <= op).unwrap_or(0)
 }
+
+/// So many sectors of a size that grew may show garbage: more would show nothing else.
+const GROWN_SECTORS_MAX: usize = 64;
 
 /// The sector that holds this offset, and the place in it.
 fn position(offset: u64) -> (u64, usize) {

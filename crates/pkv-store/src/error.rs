@@ -100,6 +100,13 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// The folder into which a copy is to be written holds something already.
+    #[error("{path}: not empty: name a folder that does not exist yet, or remove what is in it", path = path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
+
     /// An option has a value that cannot work.
     #[error("option {option}: {reason}")]
     InvalidOption {

@@ -69,6 +69,7 @@ impl Inspection {
             schema: None,
             pool: &pool,
             progress: None,
+            live: false,
             root,
         };
         let contents = recover::read(&restore, &options)?;

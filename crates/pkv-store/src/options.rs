@@ -8,6 +8,7 @@ use pkv_fs::{Fs, StdFs};
 
 use crate::codec::{Key, Value};
 use crate::error::{Error, Result};
+use crate::read_only::ReadOnlyStore;
 use crate::recover::RecoveryProgress;
 use crate::store::Store;
 
@@ -24,7 +25,7 @@ pub enum Durability {
     Power,
 }
 
-/// What opening does with a log whose end is torn, as a power cut leaves it.
+/// What opening does with a log whose end is torn, as a power cut leaves it, and with damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum RecoveryMode {
@@ -33,6 +34,10 @@ pub enum RecoveryMode {
     TornTail,
     /// Refuse to open: [`Error::Torn`]. Nothing is cut.
     Strict,
+    /// Keep everything that is whole, and report what is not. It changes nothing on disk, so it works for
+    /// reading only ([`Options::open_read_only`]); [`crate::salvage`] writes the same into a new folder. Opening
+    /// for writing refuses it.
+    Salvage,
 }
 
 /// How the log reaches its files.
@@ -311,6 +316,18 @@ impl Options {
     /// left half published, which are finished or dropped first.
     pub fn open<K: Key, V: Value>(&self, path: impl AsRef<Path>) -> Result<Store<K, V>> {
         Store::open_with(self, path.as_ref())
+    }
+
+    /// Reads the store in this folder beside whoever writes it. See [`ReadOnlyStore`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`], [`Error::WrongType`], [`Error::Damaged`] and the others of opening.
+    pub fn open_read_only<K: Key, V: Value>(
+        &self,
+        path: impl AsRef<Path>,
+    ) -> Result<ReadOnlyStore<K, V>> {
+        ReadOnlyStore::open_with(self, path.as_ref())
     }
 
     pub(crate) fn check(&self) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::iter::ByteIter;
 use crate::options::{Durability, Options};
+use crate::read_only::ReadOnlyStore;
 use crate::recover::RecoveryReport;
 use crate::stats::Stats;
 use crate::write::{Decision, Prepare};
@@ -63,6 +64,11 @@ impl<K: Key, V: Value> Store<K, V> {
     /// Opens or creates the store in this folder with the default [`Options`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(&Options::new(), path.as_ref())
+    }
+
+    /// Reads the store in this folder beside whoever writes it, with the default [`Options`].
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<ReadOnlyStore<K, V>> {
+        Options::new().open_read_only(path)
     }
 
     pub(crate) fn open_with(options: &Options, path: &Path) -> Result<Self> {
@@ -380,6 +386,12 @@ pub struct Iter<'a, K, V> {
     types: PhantomData<fn() -> (K, V)>,
 }
 
+impl<'a, K, V> Iter<'a, K, V> {
+    pub(crate) fn over(bytes: ByteIter<'a>) -> Self {
+        Self { bytes, types: PhantomData }
+    }
+}
+
 impl<K, V> std::fmt::Debug for Iter<'_, K, V> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Iter").finish_non_exhaustive()
@@ -488,7 +500,10 @@ thread_local! {
 
 /// Calls `with` with the encoded key: where it stands, or in a buffer that the thread keeps.
 #[inline]
-fn encoded<Q: Encode + ?Sized, R>(key: &Q, with: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+pub(crate) fn encoded<Q: Encode + ?Sized, R>(
+    key: &Q,
+    with: impl FnOnce(&[u8]) -> Result<R>,
+) -> Result<R> {
     if let Some(key) = key.as_encoded() {
         return with(key);
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use pkv_format::{FRAMES_OFFSET, FileHeader, Footer, Link};
+use pkv_format::{FRAMES_OFFSET, FileHeader, Footer, HeaderError, Link};
 
 use super::log::LogFacts;
 use super::{Checked, Content};
@@ -105,6 +105,20 @@ impl<'a> Walk<'a> {
                 } else {
                     self.chain.dropped.push(log.path.clone());
                 }
+                return;
+            }
+            // A log of which anything was synced is named by the one before it.
+            (_, Content::NoHeader(error)) if !matches!(error, HeaderError::Newer { .. }) => {
+                let reason = super::no_header(error);
+                if is_named {
+                    self.chain.damage(path, 0, reason);
+                    return;
+                }
+                if self.named.is_none() {
+                    let missing = self.chain.last_seq.saturating_add(1);
+                    self.chain.stop(path, 0, reason, Some(missing));
+                }
+                self.chain.dropped.push(log.path.clone());
                 return;
             }
             // Its own fault was noted already; nothing can be said of those behind it.

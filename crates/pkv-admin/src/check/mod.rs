@@ -123,6 +123,14 @@ fn read_file(
     Ok(Checked { name, path, file_bytes, header, content })
 }
 
+/// What is said of a file without a header.
+pub(crate) fn no_header(error: &HeaderError) -> String {
+    match error {
+        HeaderError::Empty => "the header is gone: nothing there, or zeros alone".to_owned(),
+        error => error.to_string(),
+    }
+}
+
 /// Whether a log without a header is one whose creation was interrupted: empty, or of at least the size that is
 /// synced before the header, with nothing behind the header's sector. No frame is written before the header
 /// was synced, so nothing was lost then.

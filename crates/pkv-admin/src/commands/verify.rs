@@ -9,7 +9,7 @@ use pkv_snapshot_set::{FileSnapshotSet, Inconsistency, LOCK_FILE_NAME, Scan, Sna
 use crate::check::chain::{Chain, Start, Suspect, check_base, judge};
 use crate::check::log::Flaw;
 use crate::check::window::wide;
-use crate::check::{Checked, Content, read_files};
+use crate::check::{Checked, Content, no_header, read_files};
 use crate::error::{Error, Exit, Result};
 use crate::folder::{Folder, Listing, Opener, ROUNDS};
 use crate::json::{Json, append, object};
@@ -259,11 +259,9 @@ impl<'a> Judge<'a> {
                     reason: error.to_string(),
                     verdict: Verdict::NewerFormat,
                 }),
-                Content::NoHeader(HeaderError::Empty) => {
-                    let reason = "the header is gone: nothing there, or zeros alone";
-                    self.damage(&file.path, 0, reason.to_owned());
-                }
-                Content::NoHeader(error) => self.damage(&file.path, 0, error.to_string()),
+                // Of a log that is needed, the chain decides what it means.
+                Content::NoHeader(_) if file.name.snapshot_type() == SnapshotType::Diff => {}
+                Content::NoHeader(error) => self.damage(&file.path, 0, no_header(error)),
                 Content::Misplaced(reason) => self.damage(&file.path, 0, reason.clone()),
                 Content::Pending | Content::Unused => {}
             }
@@ -356,10 +354,18 @@ impl<'a> Judge<'a> {
             let chain = judge(Start::Full(footer, path), &above(*ordinal));
             self.suspects.extend(chain.suspects);
         }
+        let is_below = |log: &Checked| {
+            fulls.last().is_some_and(|(ordinal, _)| log.name.ordinal().0 < *ordinal)
+        };
         // Those below all full snapshots, and those that no chain came to.
         for log in &logs {
-            if let Content::Log(facts) = &log.content {
-                self.flaws(log, &facts.flaws);
+            match &log.content {
+                Content::Log(facts) => self.flaws(log, &facts.flaws),
+                Content::NoHeader(HeaderError::Newer { .. }) => {}
+                Content::NoHeader(error) if is_below(log) => {
+                    self.damage(&log.path, 0, no_header(error));
+                }
+                _ => {}
             }
         }
     }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pkv_format::{FRAMES_OFFSET, FileHeader, FileKind, HeaderError, Seal, Successor};
+use pkv_format::{
+    FRAMES_OFFSET, FileHeader, FileKind, HeaderError, Scanner, Seal, Step, Successor,
+};
 use pkv_fs::File;
 use pkv_snapshot_set::SnapshotInfo;
 
 use super::file::{NameSays, check_name, check_store, header_error, read_header};
-use super::load::ShardFile;
 use super::window::Window;
 use super::{ReadOptions, RecoveryReport, TornEnd, open_for_reading};
 use crate::error::{Error, Result};
@@ -30,17 +31,21 @@ pub(super) struct Logs {
 }
 
 /// One log file.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct LogRead {
     pub(super) path: PathBuf,
     pub(super) ordinal: u64,
     pub(super) file: Arc<dyn File>,
     pub(super) file_bytes: u64,
-    /// `None`: the file has no header, since its creation was interrupted.
+    /// `None`: the file has no header, since its creation was interrupted or for the reason below.
     pub(super) header: Option<FileHeader>,
+    /// Why its header does not stand, where there is more in the file than an interrupted creation leaves.
+    pub(super) bad_header: Option<String>,
     pub(super) fate: Fate,
     /// The end of the last whole frame that counts.
     pub(super) end: u64,
+    /// Where the last frame that counts begins.
+    pub(super) last_offset: u64,
     /// Where the first write above the watermark of its time begins.
     pub(super) frames: Vec<Piece>,
     pub(super) linked: bool,
@@ -141,9 +146,9 @@ impl OpenedLogs {
 pub(super) fn open_logs(
     options: &ReadOptions<'_>,
     infos: &[&SnapshotInfo],
-    shards: Option<&[ShardFile]>,
+    first: Option<&FileHeader>,
 ) -> Result<OpenedLogs> {
-    let mut first = shards.and_then(|shards| shards.first()).map(|shard| shard.header.clone());
+    let mut first = first.cloned();
     let mut logs = Vec::new();
     for info in infos {
         let [path] = info.shard_paths.as_slice() else {
@@ -156,13 +161,19 @@ pub(super) fn open_logs(
         };
         let file = open_for_reading(options.fs, path)?;
         let file_bytes = file.len()?;
+        let mut bad_header = None;
         let header = match read_header(&*file)? {
             Ok(header) => Some(header),
             Err(newer @ HeaderError::Newer { .. }) => return Err(header_error(path, &newer)),
             // No frame was written before the header was synced, so that without frames it was the
             // creation that was interrupted.
             Err(_) if is_unused(&*file, path, file_bytes)? => None,
-            Err(bad) => return Err(header_error(path, &bad)),
+            // Of a size that was not synced any byte may be garbage. A log of which anything was synced is named by
+            // the one before it, so that replay can tell.
+            Err(bad) => {
+                bad_header = Some(format!("file header: {bad}"));
+                None
+            }
         };
         if let Some(header) = &header {
             let name =
@@ -184,8 +195,10 @@ pub(super) fn open_logs(
             file,
             file_bytes,
             header,
+            bad_header,
             fate: Fate::Dropped,
             end: FRAMES_OFFSET,
+            last_offset: FRAMES_OFFSET,
             frames: Vec::new(),
             linked: false,
             seal: None,
@@ -193,7 +206,27 @@ pub(super) fn open_logs(
             dropped_bytes: 0,
         });
     }
+    if options.live {
+        forget_unused(&mut logs)?;
+    }
     Ok(OpenedLogs(logs))
+}
+
+/// Forgets the logs behind the newest that is in use now, as its first frame shows. Of those before it
+/// nothing is written any more; those behind it may be taken into use while the others are read, and
+/// would then seem to begin too late.
+fn forget_unused(logs: &mut Vec<LogRead>) -> Result<()> {
+    for (index, log) in logs.iter().enumerate().rev() {
+        let Some(header) = &log.header else { continue };
+        let mut frame = [0; 48];
+        let got = log.file.read_at(FRAMES_OFFSET, &mut frame)?;
+        let frame = frame.get(..got).unwrap_or_default();
+        if let Step::Frame(_) = Scanner::new(header.seed(), FRAMES_OFFSET, frame).next_frame() {
+            logs.truncate(index + 1);
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Whether a file without a header can be one whose creation was interrupted: empty, or of at least

@@ -10,10 +10,12 @@
 
 mod apply;
 mod file;
+mod follow;
 mod load;
 mod logs;
 mod repair;
 mod replay;
+mod salvage;
 mod window;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +34,9 @@ use crate::log::{LogStart, Previous};
 use crate::map::{Map, MapOptions};
 use crate::options::RecoveryMode;
 use crate::pool::IoPool;
+use crate::salvage::SalvageReport;
+pub(crate) use follow::{follow, read_live};
+pub(crate) use salvage::salvage;
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +64,10 @@ pub struct RecoveryReport {
     pub last_seq: u64,
     /// Everything up to this write was known to be synced before opening began.
     pub watermark: u64,
+    /// What was done with a torn end and with damage.
+    pub mode: RecoveryMode,
+    /// What was kept and lost, where the mode is [`RecoveryMode::Salvage`].
+    pub salvage: Option<Box<SalvageReport>>,
     /// Time spent loading the snapshot.
     pub load_time: Duration,
     /// Time spent replaying logs.
@@ -137,6 +146,8 @@ pub(crate) struct ReadOptions<'a> {
     pub(crate) progress: Option<&'a RecoveryProgress>,
     /// The first log of the store, by the word of the lock file.
     pub(crate) root: Option<Successor>,
+    /// Somebody may be writing to the folder meanwhile.
+    pub(crate) live: bool,
 }
 
 /// The lock file's record of the first log. One that cannot be read counts as none: it only guards
@@ -157,6 +168,8 @@ pub(crate) struct Contents {
     pub(crate) report: RecoveryReport,
     logs: logs::Logs,
     base: Option<load::Base>,
+    /// The last frame that was read, where the reading may go on from there.
+    tail: Option<follow::TailMark>,
 }
 
 /// Opens what a folder holds: reads, judges, and makes the disk say the same.
@@ -175,6 +188,7 @@ pub(crate) fn open(
     let restore: Vec<SnapshotInfo> = set.get_snapshots_to_restore().into_iter().cloned().collect();
     // 1. to 3.
     let mut contents = read(&restore, options)?;
+    contents.report.mode = mode;
     // An ordinal that some file speaks of is taken, whether or not the file it names was ever seen.
     for ordinal in contents.logs.named_ordinals() {
         set.note_ordinal(SnapshotOrdinal(ordinal));
@@ -183,12 +197,7 @@ pub(crate) fn open(
     contents.report.dropped_pending =
         set.report().dropped_pendings.iter().map(|ordinal| ordinal.0).collect();
     if let (RecoveryMode::Strict, Some(torn)) = (mode, &contents.report.torn) {
-        return Err(Error::Torn {
-            path: torn.path.clone(),
-            offset: torn.offset,
-            kept: torn.seq.saturating_sub(1),
-            reason: torn.reason.clone(),
-        });
+        return Err(follow::torn_error(torn));
     }
     // 4.
     let previous = repair::repair(set, options.fs, &mut contents)?;
@@ -212,7 +221,8 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
         RecoveryReport { snapshot: full.map(|info| info.ordinal.0), ..RecoveryReport::default() };
 
     let shards = full.map(|info| load::open_shards(options, info)).transpose()?;
-    let logs = logs::open_logs(options, &logs, shards.as_deref())?;
+    let first = shards.iter().flatten().next().map(|shard| &shard.header);
+    let logs = logs::open_logs(options, &logs, first)?;
     let first = shards.iter().flatten().map(|shard| &shard.header).chain(logs.headers()).next();
     let identity = first.map(identity_of);
     let map = Map::new(&MapOptions {
@@ -237,7 +247,7 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
     report.replay_time = started.elapsed();
     // 3.
     logs.judge(&mut report)?;
-    Ok(Contents { map, identity, report, logs, base })
+    Ok(Contents { map, identity, report, logs, base, tail: None })
 }
 
 fn identity_of(header: &FileHeader) -> Identity {

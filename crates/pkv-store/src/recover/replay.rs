@@ -6,12 +6,14 @@
 //! that the missing write had been synced.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pkv_format::{
     FRAMES_OFFSET, FileHeader, Frame, FrameKind, Link, Mark, Scanner, Seal, Step, Successor,
     find_frame,
 };
-use pkv_snapshot_set::LOCK_FILE_NAME;
+use pkv_fs::Access;
+use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotFileName, SnapshotOrdinal, SnapshotType};
 
 use super::apply::{Run, apply};
 use super::load::Base;
@@ -27,6 +29,12 @@ const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
 
 /// With fewer bytes left in a window, zeros do not say that the log ends there.
 const HEADER_ROOM_BYTES: u64 = 24;
+
+/// How often the end of a log is followed while a writer moves it, how often a bad frame is read again
+/// that does not change, and the pause before.
+const TAIL_MOVES_MAX: u32 = 3;
+const TAIL_WAITS_MAX: u32 = 5;
+const TAIL_WAIT: Duration = Duration::from_millis(1);
 
 /// A control frame and a little more: windows of the search behind a hole overlap by this much.
 const OVERLAP_BYTES: u64 = 64;
@@ -57,7 +65,7 @@ pub(super) fn replay(
         bytes_total,
     };
     let mut logs = opened.0;
-    let mut named = match (base, options.root) {
+    let named = match (base, options.root) {
         (Some(base), _) => Some(Named {
             ordinal: base.log_ordinal,
             salt: base.log_salt,
@@ -69,48 +77,119 @@ pub(super) fn replay(
         }
         (None, None) => None,
     };
-    let mut previous: Option<(u64, u64)> = None;
-    for log in &mut logs {
-        let names_this = named.as_ref().is_some_and(|named| named.ordinal == log.ordinal);
-        let Some(header) = log.header.clone() else {
-            if names_this {
-                return Err(Error::damaged(
-                    &log.path,
-                    0,
-                    "the log is in use, but its header is gone",
-                ));
-            }
-            continue;
-        };
-        if let Some(named) = named.as_ref().filter(|_| names_this)
-            && named.salt != header.salt
-        {
-            return Err(Error::damaged(
-                &log.path,
-                48,
-                "another log than the one before it names (the salts differ)",
-            ));
-        }
-        replay.log(log, &header, previous, named.is_some() && !names_this, names_this)?;
-        if log.fate == Fate::Dropped {
-            continue;
-        }
-        report.logs += 1;
-        previous = Some((log.ordinal, header.salt));
-        if replay.stop.is_none() {
-            named = log.names_next();
-        } else if names_this {
-            named = None;
-        }
-    }
-    if let (Some(named), None) = (&named, &replay.stop) {
-        let reason = format!("log {} follows here and is missing", named.ordinal);
-        return Err(Error::damaged(&named.by, 0, reason));
-    }
+    let kept = replay.all(&mut logs, named, None)?;
+    report.logs = kept;
     report.writes = replay.writes;
     report.bytes_read += bytes_total;
     let Replay { next_seq, watermark, stop, .. } = replay;
     Ok(Logs { logs, next_seq, watermark, stop })
+}
+
+/// Goes on where an earlier reading ended: `logs` are the log that it ended in, and those behind it. What
+/// was applied is in `read`, also after an error.
+pub(super) fn resume(
+    options: &ReadOptions<'_>,
+    map: &Map,
+    logs: &mut [LogRead],
+    read: &mut Logs,
+) -> Result<u64> {
+    let Some(tail) = logs.first() else { return Ok(0) };
+    let Some(salt) = tail.header.as_ref().map(|header| header.salt) else { return Ok(0) };
+    let named = Named { ordinal: tail.ordinal, salt, by: tail.path.clone() };
+    let mut replay = Replay {
+        options,
+        map,
+        based: true,
+        next_seq: read.next_seq,
+        watermark: read.watermark,
+        stop: None,
+        there: logs
+            .iter()
+            .filter_map(|log| Some((log.ordinal, log.header.as_ref()?.salt)))
+            .collect(),
+        writes: 0,
+        bytes_done: 0,
+        bytes_total: 0,
+    };
+    let done = replay.all(logs, Some(named), None);
+    let Replay { next_seq, watermark, stop, writes, .. } = replay;
+    (read.next_seq, read.watermark, read.stop) = (next_seq, watermark, stop);
+    done.map(|_| writes)
+}
+
+impl Replay<'_> {
+    /// Replays all logs in order. Returns how many of them count.
+    fn all(
+        &mut self,
+        logs: &mut [LogRead],
+        mut named: Option<Named>,
+        mut previous: Option<(u64, u64)>,
+    ) -> Result<u32> {
+        let replay = self;
+        let mut kept = 0;
+        let last = logs.last().map(|log| log.ordinal);
+        for log in logs {
+            let names_this = named.as_ref().is_some_and(|named| named.ordinal == log.ordinal);
+            let Some(header) = log.header.clone() else {
+                if names_this {
+                    let gone = "the log is in use, but its header is gone".to_owned();
+                    let reason = log.bad_header.clone().unwrap_or(gone);
+                    return Err(Error::damaged(&log.path, 0, reason));
+                }
+                // Where another one is known to follow, this one was never used, whatever is in it.
+                if let (Some(reason), None) = (log.bad_header.clone(), &named) {
+                    let last = last_nonzero(&*log.file, &log.path, log.file_bytes, 0)?;
+                    log.dropped_bytes = last.unwrap_or(0);
+                    replay.stop_at(log, 0, &reason, false);
+                }
+                continue;
+            };
+            if let Some(named) = named.as_ref().filter(|_| names_this)
+                && named.salt != header.salt
+            {
+                return Err(Error::damaged(
+                    &log.path,
+                    48,
+                    "another log than the one before it names (the salts differ)",
+                ));
+            }
+            let is_tail = replay.options.live && last == Some(log.ordinal);
+            replay.log(
+                log,
+                &header,
+                previous,
+                named.is_some() && !names_this,
+                names_this,
+                is_tail,
+            )?;
+            if log.fate == Fate::Dropped {
+                continue;
+            }
+            kept += 1;
+            previous = Some((log.ordinal, header.salt));
+            if replay.stop.is_none() {
+                named = log.names_next();
+            } else if names_this {
+                named = None;
+            }
+        }
+        if let (Some(named), None) = (&named, &replay.stop)
+            && !(replay.options.live && replay.is_there(named.ordinal))
+        {
+            let reason = format!("log {} follows here and is missing", named.ordinal);
+            return Err(Error::damaged(&named.by, 0, reason));
+        }
+        Ok(kept)
+    }
+
+    /// Whether there is a log of this ordinal now, one that was taken into use since the folder was listed.
+    fn is_there(&self, ordinal: u64) -> bool {
+        let name = SnapshotFileName::new(SnapshotType::Diff, SnapshotOrdinal(ordinal), 0, 1);
+        name.is_some_and(|name| {
+            let path = self.options.dir.join(name.to_string());
+            self.options.fs.open(&path, Access::Read).is_ok()
+        })
+    }
 }
 
 /// The state of a replay between logs.
@@ -135,6 +214,8 @@ enum End {
     Clean,
     /// At a seal.
     Sealed,
+    /// At the place to which a writer has come just now.
+    Moving,
     /// At something that is no frame, or not the one that belongs there.
     Bad(Flaw),
 }
@@ -162,6 +243,7 @@ impl Replay<'_> {
         previous: Option<(u64, u64)>,
         other_named: bool,
         named: bool,
+        is_tail: bool,
     ) -> Result<()> {
         let mut successor = [0; pkv_format::SUCCESSOR_BYTES];
         let got = log.file.read_at(pkv_format::SUCCESSOR_OFFSET, &mut successor)?;
@@ -172,7 +254,16 @@ impl Replay<'_> {
             log.fate = if named { Fate::Kept } else { Fate::Dropped };
             return Ok(());
         }
-        let (at, end) = self.frames(log, header, previous)?;
+        if log.seal.is_some() {
+            // It was read to its end before.
+            log.fate = Fate::Kept;
+            return Ok(());
+        }
+        let (at, end) = if is_tail {
+            self.tail(log, header, previous)?
+        } else {
+            self.frames(log, header, previous)?
+        };
         log.end = at;
         log.fate = if log.linked || named { Fate::Kept } else { Fate::Dropped };
         match end {
@@ -182,6 +273,7 @@ impl Replay<'_> {
                     self.stop_at(log, at, "bytes behind the seal of a log that was cut", true);
                 }
             }
+            End::Moving => {}
             End::Clean if log.file_bytes < header.segment_bytes => {
                 self.stop_at(log, at, "the log was cut short: it ends without a seal", true);
             }
@@ -204,6 +296,46 @@ impl Replay<'_> {
         Ok(())
     }
 
+    /// The frames of the log that a writer may be appending to. A bad frame, and zeros with more bytes behind
+    /// them, are read again before they are believed: they may be half copied. What had been copied before the
+    /// bytes behind it were seen is whole when it is read again.
+    fn tail(
+        &mut self,
+        log: &mut LogRead,
+        header: &FileHeader,
+        previous: Option<(u64, u64)>,
+    ) -> Result<(u64, End)> {
+        let (mut moved, mut waited) = (0, 0);
+        loop {
+            let from = log.end;
+            let (at, end) = self.frames(log, header, previous)?;
+            log.end = at;
+            log.file_bytes = log.file_bytes.min(log.file.len()?);
+            let is_good = match &end {
+                End::Sealed | End::Moving => true,
+                End::Clean => last_nonzero(&*log.file, &log.path, log.file_bytes, at)?.is_none(),
+                End::Bad(flaw) => flaw.damage,
+            };
+            if is_good {
+                return Ok((at, end));
+            }
+            if at > from {
+                // Where nothing whole stood a moment ago there is more now: somebody writes here, and what
+                // was there when the reading began has been read.
+                moved += 1;
+                if moved > TAIL_MOVES_MAX {
+                    return Ok((at, End::Moving));
+                }
+            } else {
+                waited += 1;
+                if waited > TAIL_WAITS_MAX {
+                    return Ok((at, end));
+                }
+                std::thread::sleep(TAIL_WAIT);
+            }
+        }
+    }
+
     fn stop_at(&mut self, log: &LogRead, offset: u64, reason: &str, damage: bool) {
         self.stop.get_or_insert_with(|| Stop {
             path: log.path.clone(),
@@ -222,14 +354,15 @@ impl Replay<'_> {
     ) -> Result<(u64, End)> {
         let file = Arc::clone(&log.file);
         let path = log.path.clone();
-        let mut window = Window::new(&*file, &path, log.file_bytes);
-        let mut offset = FRAMES_OFFSET;
+        let mut window = Window::new(&*file, &path, log.file_bytes).live(self.options.live);
+        let mut offset = log.end;
         let mut want = WINDOW_BYTES;
         if log.file_bytes <= FRAMES_OFFSET {
             return Ok((FRAMES_OFFSET, End::Clean));
         }
         loop {
             window.read(offset, want)?;
+            log.file_bytes = window.file_bytes();
             want = WINDOW_BYTES;
             self.tell(window.bytes().len());
             let mut frames = Vec::new();
@@ -366,6 +499,7 @@ impl Replay<'_> {
                 log.seal = Some(seal);
             }
         }
+        log.last_offset = frame.offset;
         match log.frames.last_mut() {
             Some(piece) if frame.offset - piece.offset < 64 * 1024 => piece.last_seq = frame.seq,
             _ => log.frames.push(Piece { offset: frame.offset, last_seq: frame.seq }),

@@ -15,12 +15,24 @@ pub(super) struct Window<'a> {
     file_bytes: u64,
     bytes: Vec<u8>,
     base: u64,
+    /// Somebody may cut the file while it is read.
+    may_shrink: bool,
 }
 
 impl<'a> Window<'a> {
     /// An empty window at the start of a file of this size.
     pub(super) fn new(file: &'a dyn File, path: &'a Path, file_bytes: u64) -> Self {
-        Self { file, path, file_bytes, bytes: Vec::new(), base: 0 }
+        Self { file, path, file_bytes, bytes: Vec::new(), base: 0, may_shrink: false }
+    }
+
+    /// A window on a file that its writer may cut to its length at any moment.
+    pub(super) fn live(self, may_shrink: bool) -> Self {
+        Self { may_shrink, ..self }
+    }
+
+    /// The file's size, as far as it is known.
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file_bytes
     }
 
     /// The bytes in memory.
@@ -48,6 +60,11 @@ impl<'a> Window<'a> {
         self.bytes.resize(want, 0);
         self.base = offset;
         let got = self.file.read_at(offset, &mut self.bytes)?;
+        if got < want && self.may_shrink {
+            self.bytes.truncate(got);
+            self.file_bytes = self.file_bytes.min(offset + bytes_u64(got));
+            return Ok(());
+        }
         if got < want {
             return Err(Error::damaged(
                 self.path,

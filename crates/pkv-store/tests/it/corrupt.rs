@@ -8,9 +8,11 @@ use std::sync::Arc;
 
 use pkv_fs::Fs;
 use pkv_sim::{Choice, Crash, SimFs};
-use pkv_store::{Durability, Inspection, LogWay};
+use pkv_store::{Durability, Inspection, LogWay, ReadOnlyByteStore, RecoveryMode};
 
-use crate::crash_rig::{Contents, contents, goes_on, in_parallel, open, scale, tell_states};
+use crate::crash_rig::{
+    Contents, contents, goes_on, in_parallel, open, options, scale, tell_states,
+};
 
 /// One bit in so many in the quick suite; none is left out by `cargo xtask crash`.
 const QUICK_ONE_IN: usize = 23;
@@ -165,6 +167,9 @@ impl Subject {
         let before = without_lock(&fs);
         let seen: Arc<dyn Fs> = fs.clone();
         let looked = harm.is_looked_at().then(|| Inspection::on(&seen, "/db"));
+        if harm.is_looked_at() {
+            self.check_salvage(&fs, unharmed)?;
+        }
         if before != without_lock(&fs) {
             return Err("looking changed the folder".into());
         }
@@ -203,6 +208,30 @@ impl Subject {
         };
         goes_on(&fs, store, &found, LogWay::Mapped)?;
         Ok(fate)
+    }
+
+    /// Salvage reads what opening refuses: at most what the harm hit is lost, no value is one that was never
+    /// written, and whatever is not there is told.
+    fn check_salvage(&self, fs: &Arc<SimFs>, unharmed: bool) -> Result<(), String> {
+        let mode = options(fs, LogWay::Mapped).recovery(RecoveryMode::Salvage);
+        let view = match ReadOnlyByteStore::open("/db", &mode) {
+            Ok(view) => view,
+            Err(error) => return Err(format!("salvage says: {error}")),
+        };
+        let report = view.recovery_report().salvage.clone().unwrap_or_default();
+        let found: Contents = view.iter().map(Result::unwrap).collect();
+        for (key, value) in &found {
+            if !self.prefixes.iter().any(|prefix| prefix.get(key) == Some(value)) {
+                return Err(format!("salvage made up {key:?}: {value:?}"));
+            }
+        }
+        if found != self.full && report.is_complete() && self.closed {
+            return Err(format!("salvage lost silently: {report:?}"));
+        }
+        if unharmed && found != self.full {
+            return Err(format!("salvage lost of a whole folder: {report:?}"));
+        }
+        Ok(())
     }
 
     /// A state from the last sync whose mark must still be there.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use pkv_sim::{AckLog, Acked, Change, History, SimFs, WriteEvent};
-use pkv_store::{ByteStore, Durability, Error, LogWay, Options};
+use pkv_store::{ByteStore, Durability, Error, LogWay, Options, ReadOnlyByteStore};
 
 /// Writes of bytes.
 pub(crate) type Event = WriteEvent<Vec<u8>, Vec<u8>>;
@@ -197,8 +197,26 @@ impl<'a> Writer<'a> {
 
 /// Opens what a crash left, compares with the history, and shows that the store goes on working.
 pub(crate) fn verify(fs: &Arc<SimFs>, acked: &Acked<Event>, way: LogWay) -> Result<(), String> {
+    // A reader without a lock sees, before anything is repaired, what opening then shows. It waits a little
+    // where something is torn, so not each time.
+    let is_read_first = pkv_fs::Fs::random_u64(&**fs).is_multiple_of(16);
+    let read = is_read_first.then(|| ReadOnlyByteStore::open(Path::new(DIR), &options(fs, way)));
     let store = open(fs, way).map_err(|error| format!("does not open: {error}"))?;
     let mut found = contents(&store);
+    match read {
+        Some(Ok(view)) => {
+            let seen: Contents = view.iter().map(|entry| entry.expect("an entry")).collect();
+            if seen != found {
+                return Err(format!(
+                    "a reader saw something else than opening: {seen:?} {found:?}"
+                ));
+            }
+        }
+        // The crash came before there was a folder.
+        Some(Err(Error::NotFound { .. })) if found.is_empty() => {}
+        Some(Err(error)) => return Err(format!("opens, but a reader says: {error}")),
+        None => {}
+    }
     // Left by an earlier verification, where the crash came during that one.
     found.remove(b"after".as_slice());
     History::new(acked).check(&found)?;

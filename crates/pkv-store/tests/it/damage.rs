@@ -427,6 +427,32 @@ fn a_lost_snapshot_is_missed_right_after_the_compaction() {
     }
 }
 
+/// A log whose creation a power cut interrupted before its size was synced may hold any bytes. It was taken
+/// for a damaged log, and the store did not open. A tester below the program found it.
+#[test]
+fn garbage_in_a_log_that_was_never_used_is_torn_and_no_damage() {
+    let mut patient = Patient::closed();
+    let newest = crate::support::numbers(&patient.image.named("diff").pop().unwrap())[0];
+    let name = format!("snapshot_{}_0-of-1_diff.bin", newest + 1);
+    for bytes in [blob(3, 16 * 1024), blob(4, 700), [vec![0; 9000], blob(5, 90)].concat()] {
+        let mut image = patient.image.clone();
+        image.0.insert(name.clone(), bytes);
+        image.write(&patient.dir());
+        let store = ByteStore::open(patient.dir(), &options()).unwrap();
+        let report = store.recovery_report();
+        let torn = report.torn.as_ref().unwrap();
+        assert!(torn.path.ends_with(&name) && torn.offset == 0, "{torn:?}");
+        assert!(report.dropped.iter().any(|path| path.ends_with(&name)), "{report:?}");
+        assert!(contents(&store) == patient.states[patient.last()]);
+        drop(store);
+        // The same bytes in the place of a log that was used are damage.
+        let used = patient.image.named("diff").pop().unwrap();
+        let mut image = patient.image.clone();
+        image.0.insert(used.clone(), blob(3, 16 * 1024));
+        assert!(patient.instead(&image, &used).is_some(), "{used}: not refused");
+    }
+}
+
 #[test]
 fn files_of_another_store_are_refused() {
     let patient = Patient::closed();

@@ -13,5 +13,7 @@ mod faults;
 mod fuzz_seeds;
 mod kill;
 mod options;
+mod read_only;
 mod reopening;
+mod salvage;
 mod support;
