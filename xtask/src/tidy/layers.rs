@@ -20,7 +20,6 @@ const SIMULATOR: &str = "pkv-sim";
 const OWNED: &[(&str, &str)] = &[
     ("clap", "pkv-admin"),
     ("crc32fast", "pkv-format"),
-    ("hashbrown", "pkv-store"),
     ("indicatif", "pkv-admin"),
     ("memmap2", "pkv-fs"),
     ("parking_lot", "pkv-store"),
