@@ -353,6 +353,46 @@ impl Buckets {
         Ok(())
     }
 
+    /// Makes as many buckets as so many entries with so many bytes of records will need, if there are none in it
+    /// yet. They may come in the order of their positions, as a snapshot has them: one bucket for all would
+    /// be cut again and again with everything on one side.
+    pub(super) fn expect(
+        &mut self,
+        entries: usize,
+        record_bytes: usize,
+    ) -> Result<(), OutOfMemory> {
+        let is_new = self.all.len() == 1 && self.at(0).table.len() == 0;
+        let fits = |depth: &u8| {
+            entries >> depth <= BUCKET_ENTRIES_MAX / 8 * 7
+                && record_bytes >> depth <= BUCKET_BYTES_MAX / 8 * 7
+        };
+        let depth_max = u8::try_from(DIRECTORY_ENTRIES_FIRST.trailing_zeros()).unwrap_or(0);
+        let depth = (0..depth_max).find(fits).unwrap_or(depth_max);
+        if !is_new || depth == 0 {
+            return Ok(());
+        }
+        let buckets = 1_usize << depth;
+        let failed = |_| OutOfMemory { bytes: lossless(buckets * size_of::<Bucket>()) };
+        let (mut all, mut directory) = (Vec::new(), Vec::new());
+        all.try_reserve_exact(buckets).map_err(failed)?;
+        directory.try_reserve_exact(buckets).map_err(failed)?;
+        let share = entries / buckets;
+        let positions = u64::MAX >> depth;
+        let mut tables_bytes = 0;
+        for number in 0..1_u32 << depth {
+            let table = Table::with_capacity(share + share / 16)?;
+            tables_bytes += table.bytes();
+            let first = u64::from(number) << (64 - depth);
+            all.push(Bucket { table, first, last: first + positions, depth, ..Bucket::all() });
+            directory.push(number);
+        }
+        self.all = all;
+        self.directory = directory;
+        self.directory_bits = depth.into();
+        self.tables_bytes = tables_bytes;
+        Ok(())
+    }
+
     fn double_directory(&mut self) -> Result<(), OutOfMemory> {
         let entries = self.directory.len() * 2;
         let mut doubled = Vec::new();

@@ -275,6 +275,13 @@ impl Map {
         WriteGuard { shard: slot.shard.write(), slot }
     }
 
+    /// Prepares an empty map for so many entries with so many bytes of records.
+    pub(crate) fn expect(&self, entries: u64, record_bytes: u64) -> Result<(), OutOfMemory> {
+        let shards = record::lossless(self.shards());
+        (0..self.shards())
+            .try_for_each(|index| self.write(index).expect(entries / shards, record_bytes / shards))
+    }
+
     /// How many keys there are, without a lock: changes in progress count or do not.
     pub(crate) fn len(&self) -> u64 {
         self.slots.iter().map(|slot| slot.entries.load(Ordering::Relaxed)).sum()

@@ -214,6 +214,12 @@ impl Shard {
         Garbage { contents: Some(Box::new(contents)), ..Garbage::default() }
     }
 
+    /// Prepares an empty shard for so many entries with so many bytes of records, to be loaded in any order.
+    pub(crate) fn expect(&mut self, entries: u64, record_bytes: u64) -> Result<(), OutOfMemory> {
+        let narrow = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        self.buckets.expect(narrow(entries), narrow(record_bytes))
+    }
+
     /// Stores a record as it was encoded for disk, and checked. False: the key is there already, and
     /// stays as it is.
     pub(crate) fn load(&mut self, hash: u64, encoded: &[u8]) -> Result<bool, OutOfMemory> {

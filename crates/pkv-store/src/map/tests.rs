@@ -621,3 +621,31 @@ fn threads_see_whole_values_while_shards_change_and_are_copied() {
     }
     assert_eq!(map.len(), map.usage().entries);
 }
+
+/// What a snapshot announces is made room for, so that no bucket is cut while it is loaded in order.
+#[test]
+fn an_expected_load_in_the_order_of_positions_cuts_no_bucket() {
+    const ENTRIES: u64 = 20_000;
+    let map = map(1);
+    let mut records: Vec<(u64, Vec<u8>)> = (0..ENTRIES)
+        .map(|number| {
+            let (key, mut record) = (key(number, 16), Vec::new());
+            pkv_format::push_record_with_flags(&mut record, &key, b"value", 0);
+            (map.hash(&key), record)
+        })
+        .collect();
+    records.sort_unstable();
+    let bytes = records.iter().map(|(_, record)| u64::try_from(record.len()).unwrap()).sum();
+    map.expect(ENTRIES, bytes).unwrap();
+    let mut shard = map.write(0);
+    let expected = shard.buckets.iter().count();
+    assert!(expected > 1, "{expected} buckets");
+    for (hash, record) in &records {
+        assert!(shard.load(*hash, record).unwrap());
+    }
+    assert_eq!(shard.buckets.iter().count(), expected);
+    shard.verify();
+    // A shard that has entries stays as it is.
+    shard.expect(100 * ENTRIES, 0).unwrap();
+    assert_eq!(shard.buckets.iter().count(), expected);
+}

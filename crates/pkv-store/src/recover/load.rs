@@ -18,6 +18,11 @@ use crate::map::{Map, WriteGuard};
 /// How much of a shard file is in memory at a time.
 const WINDOW_BYTES: u64 = 1024 * 1024;
 
+/// The shortest record: two lengths, padded.
+const RECORD_BYTES_MIN: u64 = 4;
+/// A record with a longer value keeps it elsewhere.
+const RECORD_BYTES_USUAL_MAX: u64 = 1200;
+
 /// No store comes so far: what claims more was made up, and must not make numbers overflow.
 const SEQ_MAX: u64 = 1 << 62;
 
@@ -76,6 +81,7 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
             observer.tell(Progress { phase: Phase::Load, bytes_done, bytes_total });
         }
     };
+    expect(map, shards)?;
     let footers = options.pool.map(shards, |shard| load_shard(map, shard, &tell));
     let mut base: Option<Base> = None;
     for (footer, shard) in footers.into_iter().zip(shards) {
@@ -112,6 +118,28 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
         ));
     }
     base.ok_or_else(|| Error::damaged(options.dir, 0, "a snapshot without shards"))
+}
+
+/// Prepares the map for what the footers announce. A hint: each is checked where its file ends.
+fn expect(map: &Map, shards: &[ShardFile]) -> Result<()> {
+    let (mut records, mut bytes) = (0, 0);
+    for shard in shards {
+        let mut footer = [0; pkv_format::FOOTER_BYTES];
+        let Some(offset) = shard.file_bytes.checked_sub(bytes_u64(footer.len())) else { continue };
+        // What cannot be read now is told when it is read in its turn.
+        if !shard.file.read_at(offset, &mut footer).is_ok_and(|got| got == footer.len()) {
+            continue;
+        }
+        let mut scanner = BlockScanner::new(shard.header.seed(), offset, &footer);
+        if let BlockStep::Footer { footer, .. } = scanner.next_block() {
+            // No file holds more of them than it has words, whatever it says.
+            records += footer.records.min(shard.file_bytes / RECORD_BYTES_MIN);
+            bytes += shard.file_bytes;
+        }
+    }
+    // Large values do not lie with the records.
+    let bytes = bytes.min(records.saturating_mul(RECORD_BYTES_USUAL_MAX));
+    map.expect(records, bytes).map_err(|_| Error::OutOfMemory)
 }
 
 /// Loads one shard file: blocks, then the footer, then nothing.
