@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use pkv_format::{FRAME_BODY_BYTES_MAX, push_remove, push_set};
 
+use crate::condition::Conditions;
 use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::map::{Garbage, Map, NewValue, WriteGuard};
+use crate::view::Views;
 use crate::write::{VALUE_BYTES_MAX, check_key, check_size, share_if_large};
 
 /// Changes collected for a batch, encoded as they come.
@@ -15,6 +17,7 @@ use crate::write::{VALUE_BYTES_MAX, check_key, check_size, share_if_large};
 pub(crate) struct BatchOps {
     frame: Frame,
     ops: Vec<Op>,
+    conditions: Conditions,
     /// The first change that was refused; the batch then fails as a whole.
     failed: Option<Error>,
 }
@@ -28,12 +31,22 @@ struct Op {
 
 impl BatchOps {
     pub(crate) fn new() -> Self {
-        Self { frame: Frame::new(), ops: Vec::new(), failed: None }
+        Self {
+            frame: Frame::new(),
+            ops: Vec::new(),
+            conditions: Conditions::default(),
+            failed: None,
+        }
     }
 
     /// Makes the whole batch fail, for a change that could not be encoded.
     pub(crate) fn fail(&mut self, error: Error) {
         self.failed.get_or_insert(error);
+    }
+
+    /// Where to add what must hold for the batch to be made.
+    pub(crate) fn conditions(&mut self) -> &mut Conditions {
+        &mut self.conditions
     }
 
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8]) {
@@ -68,12 +81,12 @@ impl BatchOps {
         check_size("batch", self.frame.body_len() + more_bytes + 32, FRAME_BODY_BYTES_MAX)
     }
 
-    /// Finishes the frame and finds the shards. `None`: there is nothing to do.
+    /// Finishes the frame and finds the shards. `None`: there is nothing to check and nothing to do.
     pub(crate) fn prepare(mut self, map: &Map) -> Result<Option<Prepared>> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if self.ops.is_empty() {
+        if self.ops.is_empty() && self.conditions.is_empty() {
             return Ok(None);
         }
         let mut changes = Vec::with_capacity(self.ops.len());
@@ -90,14 +103,17 @@ impl BatchOps {
             changes.push(Change { op, hash, shard: map.shard_index(hash), large });
         }
         let mut shards: Vec<usize> = changes.iter().map(|change| change.shard).collect();
+        self.conditions.find_shards(map, &mut shards);
         shards.sort_unstable();
         shards.dedup();
         for change in &mut changes {
             // From here on a position in the list of locked shards.
             change.shard = shards.binary_search(&change.shard).unwrap_or(0);
         }
+        self.conditions.place(&shards);
         self.frame.finish();
-        Ok(Some(Prepared { frame: self.frame, changes, shards, payload_bytes }))
+        let conditions = self.conditions;
+        Ok(Some(Prepared { frame: self.frame, changes, conditions, shards, payload_bytes }))
     }
 }
 
@@ -106,6 +122,7 @@ impl BatchOps {
 pub(crate) struct Prepared {
     frame: Frame,
     changes: Vec<Change>,
+    conditions: Conditions,
     shards: Vec<usize>,
     payload_bytes: usize,
 }
@@ -122,6 +139,16 @@ struct Change {
 pub(crate) type Locked<'a> = Vec<WriteGuard<'a>>;
 
 impl Prepared {
+    /// Conditions and nothing else.
+    pub(crate) fn is_check_only(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// [`Error::ConditionFailed`] with the first condition that does not hold.
+    pub(crate) fn check_conditions(&self, locked: &Locked<'_>) -> Result<()> {
+        self.conditions.check(locked)
+    }
+
     pub(crate) fn payload_bytes(&self) -> usize {
         self.payload_bytes
     }
@@ -132,6 +159,21 @@ impl Prepared {
 
     pub(crate) fn lock<'a>(&self, map: &'a Map) -> Locked<'a> {
         self.shards.iter().map(|index| map.write(*index)).collect()
+    }
+
+    /// Puts aside what open views show of the keys that change.
+    #[cold]
+    pub(crate) fn keep(&self, map: &Map, views: &Views, locked: &Locked<'_>) -> Result<()> {
+        let bytes = self.frame.bytes();
+        for change in &self.changes {
+            let key = bytes.get(change.op.key.clone()).unwrap_or_default();
+            if let (Some(index), Some(shard)) =
+                (self.shards.get(change.shard), locked.get(change.shard))
+            {
+                views.keep(map, *index, shard, change.hash, key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reserves, shard by shard, what all changes together need.

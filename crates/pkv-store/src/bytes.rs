@@ -8,10 +8,12 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::iter::ByteIter;
+use crate::many::Keys;
 use crate::options::{Durability, Options};
 use crate::recover::RecoveryReport;
 use crate::reentry;
 use crate::stats::Stats;
+use crate::view::ByteView;
 use crate::write::{Decision, Prepare, Written};
 
 /// A store of bytes: what [`crate::Store`] is built on, for servers, replication and tools.
@@ -148,6 +150,30 @@ impl ByteStore {
         reentry::run(&self.core, closure)
     }
 
+    /// The values of many keys, in the order of the keys. See [`crate::Store::get_many`].
+    pub fn get_many<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut wanted = Keys::default();
+        for key in keys {
+            let start = wanted.bytes.len();
+            wanted.bytes.extend_from_slice(key);
+            wanted.end_key(start, &self.core.map);
+        }
+        let mut values = vec![None; wanted.len()];
+        self.core.get_each(wanted, |index, value| {
+            if let Some(place) = values.get_mut(index) {
+                *place = value.map(<[u8]>::to_vec);
+            }
+        })?;
+        Ok(values)
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// A batch to collect changes in.
     pub fn batch(&self) -> ByteBatch<'_> {
         ByteBatch { store: self, ops: BatchOps::new() }
@@ -159,7 +185,17 @@ impl ByteStore {
 
     /// All entries, in no order. See [`crate::Store::iter`] for what it sees.
     pub fn iter(&self) -> ByteIter<'_> {
-        ByteIter::new(&self.core)
+        ByteIter::new(&self.core, None)
+    }
+
+    /// All entries, by the threads of rayon's pool. See [`crate::Store::par_iter`].
+    pub fn par_iter(&self) -> crate::ParIter<'_, Vec<u8>, Vec<u8>> {
+        crate::ParIter::new(&self.core, None)
+    }
+
+    /// All entries as they are at this moment, while writes go on. See [`crate::Store::view`].
+    pub fn view(&self) -> Result<ByteView<'_>> {
+        ByteView::open(&self.core)
     }
 
     /// Removes every entry, as one write. Returns its sequence number.
@@ -306,6 +342,31 @@ impl ByteBatch<'_> {
         self
     }
 
+    /// Makes the batch depend on this key having this value. See [`crate::Batch::if_equals`].
+    pub fn if_equals(mut self, key: &[u8], value: &[u8]) -> Self {
+        let added = self.ops.conditions().equals(key, value);
+        self.note(added)
+    }
+
+    /// Makes the batch depend on this key being absent.
+    pub fn if_absent(mut self, key: &[u8]) -> Self {
+        let added = self.ops.conditions().absent(key);
+        self.note(added)
+    }
+
+    /// Makes the batch depend on this key being there, with whatever value.
+    pub fn if_present(mut self, key: &[u8]) -> Self {
+        let added = self.ops.conditions().present(key);
+        self.note(added)
+    }
+
+    fn note(mut self, added: Result<()>) -> Self {
+        if let Err(error) = added {
+            self.ops.fail(error);
+        }
+        self
+    }
+
     /// The number of changes in it.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -319,7 +380,11 @@ impl ByteBatch<'_> {
     }
 
     /// Makes the changes, as one write: on disk, and for every reader. Returns its sequence number, or
-    /// that of the last write for an empty batch.
+    /// that of the last write for a batch that changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConditionFailed`] with the first condition that does not hold: nothing was written.
     pub fn commit(self, durability: Durability) -> Result<u64> {
         Ok(self.store.write_batch(self.ops, durability)?.unwrap_or_else(|| self.store.last_seq()))
     }

@@ -8,10 +8,11 @@
 //! 2. `Folder::creation`: making logs and taking them into use in the order of their ordinals
 //! 3. `Folder::set`: the names in the folder
 //! 4. the map's shards, in ascending order
-//! 5. `Commit::waiting`: who waits for a sync
-//! 6. `Log::tail`: the end of the log
+//! 5. `Views::list`, then the `sides` of a view: what open views keep
+//! 6. `Commit::waiting`: who waits for a sync
+//! 7. `Log::tail`: the end of the log
 //!
-//! `Log::append` wakes the sync thread, which is 5, under 4 and not under 6.
+//! `Log::append` wakes the sync thread, which is 6, under 4 and not under 7. 5 is let go before 6 and 7.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::map::Map;
 use crate::options::{LogWay, Options};
 use crate::pool::IoPool;
 use crate::recover::{self, ReadOptions, RecoveryReport};
+use crate::view::Views;
 
 /// An open store.
 #[derive(Debug)]
@@ -38,6 +40,7 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) folder: Arc<Folder>,
     pub(crate) map: Map,
+    pub(crate) views: Views,
     pub(crate) log: Log,
     pub(crate) pool: IoPool,
     pub(crate) compaction: Compaction,
@@ -110,6 +113,7 @@ impl Core {
             log: Log::new(Arc::clone(&folder), settings, start),
             folder,
             map: contents.map,
+            views: Views::default(),
             pool,
             compaction: Compaction::default(),
             report,

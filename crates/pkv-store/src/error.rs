@@ -128,6 +128,26 @@ pub enum Error {
     #[error(transparent)]
     Decode(#[from] DecodeError),
 
+    /// A condition of a batch does not hold, so nothing of the batch was written.
+    #[error(
+        "condition {index} of the batch does not hold, {found}; nothing was written: read again and decide anew"
+    )]
+    ConditionFailed {
+        /// Which one: the first that does not hold, counted from 0 in the order in which they were added.
+        index: usize,
+        /// What was found instead.
+        found: &'static str,
+    },
+
+    /// The sum or difference does not fit the integer's type. The value is as it was.
+    #[error(
+        "the result does not fit {schema}; the value is as it was: use a wider type, or reset it"
+    )]
+    Overflow {
+        /// The schema name of the type.
+        schema: std::borrow::Cow<'static, str>,
+    },
+
     /// The write would exceed [`crate::Options::max_memory_bytes`].
     #[error(
         "the write would need {bytes} bytes of memory, over the cap of {bytes_max}: remove entries or raise max_memory_bytes"

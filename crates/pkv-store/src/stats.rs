@@ -24,6 +24,10 @@ pub struct Stats {
     pub index_bytes: u64,
     /// Memory of values too large for a record.
     pub large_value_bytes: u64,
+    /// Views that are open: see [`crate::View`].
+    pub views: usize,
+    /// What they hold in memory; what several share counts for each.
+    pub view_bytes: u64,
     /// Logs above the latest full snapshot.
     pub logs: u32,
     /// What these logs hold.
@@ -60,6 +64,8 @@ impl Stats {
             dead_bytes: map.dead_bytes,
             index_bytes: map.index_bytes,
             large_value_bytes: map.large_bytes,
+            views: core.views.count(),
+            view_bytes: core.views.held_bytes(),
             logs: log.count,
             log_bytes: log.bytes,
             unsynced_bytes: log.unsynced_bytes,

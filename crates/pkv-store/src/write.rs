@@ -55,7 +55,8 @@ impl Core {
     /// 1. Limits and state are checked; what does not depend on the current value is encoded and
     ///    checksummed.
     /// 2. The shard is locked; conditions and closures see the current value.
-    /// 3. The memory that step 5 needs is reserved, so that nothing can fail after step 4.
+    /// 3. What open views show of the key is put aside, and the memory that step 5 needs is reserved, so that
+    ///    nothing can fail after step 4.
     /// 4. The frame is appended to the log: **the commit point** of `Durability::Process`. If the log has
     ///    no room just now, the lock is let go, room is waited for, and step 2 comes again.
     /// 5. The map is changed, the shard unlocked, and what was replaced is freed.
@@ -100,6 +101,9 @@ impl Core {
                 Decision::Keep => return Ok(Written { seq: self.log.last_seq(), existed }),
             };
             // 3.
+            if self.views.any() {
+                self.views.keep(&self.map, index, &shard, hash, key)?;
+            }
             let value =
                 value.map(|bytes| large.clone().map_or(NewValue::Inline(bytes), NewValue::Large));
             if let Some(value) = &value {
@@ -131,8 +135,8 @@ impl Core {
     }
 
     /// Writes a batch: one frame, whole or not at all, on disk and for readers. The steps are those of
-    /// [`Core::write_one`]; all shards of the batch are locked, in ascending order, so that two batches
-    /// never wait for each other.
+    /// [`Core::write_one`]; all shards of the batch and of its conditions are locked, in ascending order,
+    /// so that two batches never wait for each other. `None`: there was nothing to write.
     pub(crate) fn write_batch(
         &self,
         batch: BatchOps,
@@ -144,7 +148,14 @@ impl Core {
         let (seq, garbage) = loop {
             // 2.
             let mut shards = prepared.lock(&self.map);
+            prepared.check_conditions(&shards)?;
+            if prepared.is_check_only() {
+                return Ok(None);
+            }
             // 3.
+            if self.views.any() {
+                prepared.keep(&self.map, &self.views, &shards)?;
+            }
             self.check_memory(prepared.payload_bytes())?;
             prepared.reserve(&mut shards)?;
             // 4.
@@ -189,7 +200,12 @@ impl Core {
                 }
             };
             // 5.
-            let garbage: Vec<_> = shards.iter_mut().map(|shard| shard.take_contents()).collect();
+            let taken = shards.iter_mut().map(|shard| shard.take_contents());
+            let garbage: Vec<_> = if self.views.any() {
+                (0..).zip(taken).map(|(i, taken)| self.views.keep_contents(i, taken)).collect()
+            } else {
+                taken.collect()
+            };
             break (seq, garbage);
         };
         drop(garbage);
@@ -208,7 +224,8 @@ impl Core {
 
     fn check_memory(&self, more_bytes: usize) -> Result<()> {
         let Some(bytes_max) = self.options.max_memory_bytes else { return Ok(()) };
-        let bytes = self.map.memory_bytes().saturating_add(bytes_u64(more_bytes));
+        let held_bytes = self.map.memory_bytes().saturating_add(self.views.held_bytes());
+        let bytes = held_bytes.saturating_add(bytes_u64(more_bytes));
         if bytes > bytes_max { Err(Error::MemoryCap { bytes, bytes_max }) } else { Ok(()) }
     }
 

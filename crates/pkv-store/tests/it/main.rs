@@ -1,6 +1,7 @@
 //! The store's tests on a real disk and on the simulated one, a module for each promise.
 
 mod api;
+mod atomic;
 mod compaction;
 mod concurrency;
 mod corrupt;
@@ -15,3 +16,4 @@ mod kill;
 mod options;
 mod reopening;
 mod support;
+mod views;
