@@ -143,6 +143,20 @@ const MUTANTS: &[Mutant] = &[
         catch: store(&[POWER_CUT]),
     },
     Mutant {
+        name: "others may come between the conditions of a batch and its changes",
+        file: WRITE,
+        find: "            prepared.check_conditions(&shards)?;\n",
+        replace: "            prepared.check_conditions(&shards)?;\n            drop(shards);\n            std::thread::yield_now();\n            shards = prepared.lock(&self.map);\n",
+        catch: store(&["crash_threads::a_kill_amid_threads_loses_nothing"]),
+    },
+    Mutant {
+        name: "a view is not told of a batch",
+        file: WRITE,
+        find: "                prepared.keep(&self.map, &self.views, &shards)?;\n",
+        replace: "",
+        catch: store(&["views::no_view_shows_a_part_of_a_batch", "views::views_follow_a_model"]),
+    },
+    Mutant {
         name: "a copy that misses entries when a bucket splits",
         file: COPY,
         find: "        Ok(bucket.last.checked_add(1).map(Cursor))",

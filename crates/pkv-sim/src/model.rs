@@ -21,6 +21,29 @@ pub enum Change<K, V> {
     Clear,
 }
 
+/// What a write depends on: it is made only if this holds just before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition<K, V> {
+    /// The key has this value.
+    Equals(K, V),
+    /// The key is not there.
+    Absent(K),
+    /// The key is there, with whatever value.
+    Present(K),
+}
+
+impl<K: Ord, V: PartialEq> Condition<K, V> {
+    /// Whether it holds in these contents.
+    #[must_use]
+    pub fn holds(&self, contents: &BTreeMap<K, V>) -> bool {
+        match self {
+            Condition::Equals(key, value) => contents.get(key) == Some(value),
+            Condition::Absent(key) => !contents.contains_key(key),
+            Condition::Present(key) => contents.contains_key(key),
+        }
+    }
+}
+
 /// What an acknowledged write survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Durability {
@@ -38,6 +61,9 @@ pub type WriteId = u64;
 pub enum WriteEvent<K, V> {
     /// The write begins. Several changes are a batch: all are there, or none.
     Issued(WriteId, Vec<Change<K, V>>),
+    /// The write that was issued is made only if all of these hold at its place in the order. If it is
+    /// not made for this reason, it is refused.
+    DependsOn(WriteId, Vec<Condition<K, V>>),
     /// It succeeded. May come twice: a later sync makes a write durable that was not.
     Acknowledged {
         /// Which write.
@@ -65,6 +91,17 @@ impl<K, V> AckLog<WriteEvent<K, V>> {
         self.ack(WriteEvent::Issued(id, changes.into_iter().collect()));
     }
 
+    /// Notes a write before it is made that depends on conditions.
+    pub fn issue_if(
+        &self,
+        id: WriteId,
+        conditions: impl IntoIterator<Item = Condition<K, V>>,
+        changes: impl IntoIterator<Item = Change<K, V>>,
+    ) {
+        self.issue(id, changes);
+        self.ack(WriteEvent::DependsOn(id, conditions.into_iter().collect()));
+    }
+
     /// Notes that a write succeeded.
     pub fn acknowledge(&self, id: WriteId, seq: Option<u64>, durability: Durability) {
         self.ack(WriteEvent::Acknowledged { id, seq, durability });
@@ -85,9 +122,12 @@ impl<K, V> AckLog<WriteEvent<K, V>> {
 struct Write<K, V> {
     id: WriteId,
     changes: Vec<Change<K, V>>,
+    conditions: Vec<Condition<K, V>>,
     seq: Option<u64>,
     issued: bool,
     refused: bool,
+    /// It is known that it was made, before the crash or later in the run.
+    made: bool,
     survives: Option<Durability>,
 }
 
@@ -116,14 +156,17 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
                     writes.push(Write {
                         id: *id,
                         changes: changes.clone(),
+                        conditions: Vec::new(),
                         seq: None,
                         issued: before,
                         refused: false,
+                        made: false,
                         survives: None,
                     });
                     continue;
                 }
-                WriteEvent::Acknowledged { id, .. }
+                WriteEvent::DependsOn(id, _)
+                | WriteEvent::Acknowledged { id, .. }
                 | WriteEvent::Refused(id)
                 | WriteEvent::Unconfirmed { id, .. } => (id, event),
             };
@@ -133,12 +176,17 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
             match known {
                 WriteEvent::Acknowledged { seq, durability, .. } => {
                     write.seq = write.seq.or(*seq);
+                    write.made = true;
                     if before {
                         write.survives = write.survives.max(Some(*durability));
                     }
                 }
-                WriteEvent::Unconfirmed { seq, .. } => write.seq = write.seq.or(*seq),
+                WriteEvent::Unconfirmed { seq, .. } => {
+                    write.seq = write.seq.or(*seq);
+                    write.made = true;
+                }
                 WriteEvent::Refused(_) => write.refused = true,
+                WriteEvent::DependsOn(_, conditions) => write.conditions.clone_from(conditions),
                 WriteEvent::Issued(..) => {}
             }
         }
@@ -164,7 +212,8 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
     }
 
     /// Checks what a store holds after the crash. The number of writes it holds, or what is wrong: a lost
-    /// acknowledgement, a torn batch, a hole, a write that was refused or never made.
+    /// acknowledgement, a torn batch, a hole, a write that was refused or never made, or one that was made
+    /// although a condition of it did not hold at its place in the order.
     ///
     /// Costs one pass over the writes.
     pub fn check(&self, found: &BTreeMap<K, V>) -> Result<usize, String> {
@@ -174,7 +223,19 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
         let mut matching = (replay.different == 0).then_some(0);
         for (at, write) in self.writes.iter().take(max).enumerate() {
             let prefix = at.saturating_add(1);
-            replay.apply(&write.changes);
+            let unmet = write.conditions.iter().position(|condition| !condition.holds(&replay.now));
+            match unmet {
+                None => replay.apply(&write.changes),
+                Some(index) if write.made => {
+                    return Err(format!(
+                        "{} was made although its condition {index} did not hold: {:?}",
+                        name(write),
+                        write.conditions.get(index),
+                    ));
+                }
+                // In flight when the run ended, and not to be made.
+                Some(_) => {}
+            }
             if replay.different == 0 {
                 matching = Some(prefix);
             }
@@ -202,7 +263,9 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
     fn describe_mix(&self, found: &BTreeMap<K, V>, prefix: usize) -> String {
         let mut expected = BTreeMap::new();
         for write in self.writes.iter().take(prefix) {
-            write.changes.iter().for_each(|change| apply(&mut expected, change));
+            if write.conditions.iter().all(|condition| condition.holds(&expected)) {
+                write.changes.iter().for_each(|change| apply(&mut expected, change));
+            }
         }
         let mut keys: Vec<&K> = found.keys().chain(expected.keys()).collect();
         keys.sort_unstable();

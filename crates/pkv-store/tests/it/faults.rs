@@ -120,10 +120,12 @@ impl Life<'_> {
         draw: &Draw,
         durability: Durability,
     ) -> Result<(), String> {
+        let unmet = draw.unmet(&self.model);
         let outcome = self.writer.make(store, draw, durability);
         match &outcome {
             Ok(_) => {
                 expected(self.poisoned.is_none(), "a poisoned store took a write")?;
+                expected(unmet.is_none(), "made although a condition does not hold")?;
                 self.apply(draw);
             }
             Err(Error::Unconfirmed { .. }) => {
@@ -132,6 +134,9 @@ impl Life<'_> {
                 self.apply(draw);
             }
             Err(Error::Poisoned(_)) => {}
+            Err(Error::ConditionFailed { index, .. }) => {
+                expected(unmet == Some(*index), "refused although all conditions hold")?;
+            }
             Err(Error::DiskFull(_) | Error::LogUnavailable(_)) => {
                 expected(self.poisoned.is_none(), "the disk counts for a poisoned store")?;
             }
