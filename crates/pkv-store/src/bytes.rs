@@ -4,13 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::BatchOps;
+use crate::codec::{Key, Upgrade, Value};
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::health::Health;
 use crate::iter::ByteIter;
 use crate::many::Keys;
 use crate::options::{Durability, Options};
-use crate::recover::RecoveryReport;
+use crate::recover::{RecoveryReport, Types};
 use crate::reentry;
 use crate::stats::Stats;
 use crate::view::ByteView;
@@ -42,22 +43,51 @@ pub struct ByteStore {
     core: Arc<Core>,
 }
 
-/// The schema name of keys and values of a store opened as bytes.
-const BYTES: &str = "bytes";
-
 impl ByteStore {
     /// Opens or creates a store of bytes; the same as a `Store<Vec<u8>, Vec<u8>>`.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
-        Self::open_as(path.as_ref(), options, BYTES.to_owned(), BYTES.to_owned())
+        Self::open_as::<Vec<u8>, Vec<u8>>(path.as_ref(), options)
     }
 
-    pub(crate) fn open_as(
-        path: &Path,
-        options: &Options,
-        key_schema: String,
-        value_schema: String,
-    ) -> Result<Self> {
-        Ok(Self { core: Core::open(options, path, key_schema, value_schema)? })
+    pub(crate) fn open_as<K: Key, V: Value>(path: &Path, options: &Options) -> Result<Self> {
+        let types =
+            Types::Known { key_schema: K::schema().into_owned(), upgrade: Upgrade::of::<V>() };
+        Ok(Self { core: Core::open(options, path, &types)? })
+    }
+
+    /// Opens a store whatever types its keys and values have, as bytes: for tools. It is not created.
+    ///
+    /// What is written must be bytes that those types have: [`ByteStore::schemas`] tells their names, and
+    /// nothing is checked. To look only, take [`crate::Inspection`], which needs no lock.
+    ///
+    /// ```
+    /// use pkv_store::{ByteStore, Options, Store};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("visits");
+    /// # let visits: Store<String, u64> = Store::open(&path)?;
+    /// # visits.insert("alice", &1)?;
+    /// # visits.close()?;
+    /// let store = ByteStore::open_untyped(&path, &Options::new())?;
+    /// assert_eq!(store.schemas(), ("string", "u64"));
+    /// assert_eq!(store.get(b"alice")?.as_deref(), Some(&1_u64.to_le_bytes()[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] and [`Error::NoStore`] where there is no store; [`Error::WrongType`] where some
+    /// files are of an older version of the value's type: open it with its type and compact it first.
+    /// Otherwise as [`Options::open`].
+    pub fn open_untyped(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        let options = options.clone().create(false);
+        Ok(Self { core: Core::open(&options, path.as_ref(), &Types::OfFolder)? })
+    }
+
+    /// The schema names of keys and values.
+    #[must_use]
+    pub fn schemas(&self) -> (&str, &str) {
+        let identity = &self.core.folder.identity;
+        (&identity.key_schema, &identity.value_schema)
     }
 
     /// Calls `read` with the value, which is not copied; the key's shard is locked for reading meanwhile.

@@ -31,7 +31,7 @@ use crate::log::{Log, LogSettings};
 use crate::map::Map;
 use crate::options::{LogWay, Options};
 use crate::pool::IoPool;
-use crate::recover::{self, ReadOptions, RecoveryReport};
+use crate::recover::{self, ReadOptions, RecoveryReport, Types};
 use crate::view::Views;
 
 /// An open store.
@@ -57,21 +57,10 @@ impl Core {
     /// 2. The folder is locked, then scanned; a publish that a crash interrupted is finished.
     /// 3. Snapshot and logs are read, judged and repaired (`recover`).
     /// 4. The threads start.
-    pub(crate) fn open(
-        options: &Options,
-        dir: &Path,
-        key_schema: String,
-        value_schema: String,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn open(options: &Options, dir: &Path, types: &Types) -> Result<Arc<Self>> {
         // 1.
         options.check()?;
-        if key_schema.len() + value_schema.len() > pkv_format::SCHEMAS_BYTES_MAX {
-            let reason = format!(
-                "the schema names are longer than {} bytes together",
-                pkv_format::SCHEMAS_BYTES_MAX
-            );
-            return Err(Error::InvalidOption { option: "key and value type", reason });
-        }
+        check_schemas(types)?;
         let fs = Arc::clone(&options.fs);
         let started = Instant::now();
         // 2.
@@ -84,16 +73,20 @@ impl Core {
             dir,
             root: recover::read_root(&*fs, dir),
             map_shards: options.map_shards,
-            schema: Some((&key_schema, &value_schema)),
+            types,
             pool: &pool,
             progress: options.progress.as_ref(),
         };
         let (contents, start) = recover::open(&mut set, &read, options.recovery)?;
-        let identity = contents.identity.clone().unwrap_or_else(|| Identity {
-            // The empty map already hashes with a seed of its own.
-            hash_seed: contents.map.hash_seed(),
-            ..Identity::new(&*fs, key_schema, value_schema)
-        });
+        let identity = match (contents.identity.clone(), types) {
+            (Some(identity), _) => identity,
+            (None, Types::Known { key_schema, upgrade }) => Identity {
+                // The empty map already hashes with a seed of its own.
+                hash_seed: contents.map.hash_seed(),
+                ..Identity::new(&*fs, key_schema.clone(), upgrade.schema().to_owned())
+            },
+            (None, _) => return Err(Error::NoStore { path: dir.to_path_buf() }),
+        };
         let way = segment_way(options, &*fs, dir)?;
         let folder = Arc::new(Folder::new(Arc::clone(&fs), dir, identity, set));
         let settings = LogSettings {
@@ -229,6 +222,17 @@ impl Core {
 
 /// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.
 const COMPACTED_BY_CLOSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Both names together must fit a file's header.
+fn check_schemas(types: &Types) -> Result<()> {
+    let Types::Known { key_schema, upgrade } = types else { return Ok(()) };
+    let bytes_max = pkv_format::SCHEMAS_BYTES_MAX;
+    if key_schema.len() + upgrade.schema().len() <= bytes_max {
+        return Ok(());
+    }
+    let reason = format!("the schema names are longer than {bytes_max} bytes together");
+    Err(Error::InvalidOption { option: "key and value type", reason })
+}
 
 /// Locks and scans the folder.
 fn open_set(options: &Options, dir: &Path) -> Result<FileSnapshotSet> {

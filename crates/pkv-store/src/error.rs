@@ -84,6 +84,28 @@ pub enum Error {
         asked: String,
     },
 
+    /// A value of an older version of its type could not be upgraded. Nothing was changed.
+    #[error(
+        "{path}: a value of type `{stored}` cannot be upgraded: {reason}; the store was not opened and nothing \
+         was changed: mend the type's `upgrade`, or open the folder with the older type",
+        path = path.display()
+    )]
+    Upgrade {
+        /// The file that holds the value.
+        path: PathBuf,
+        /// The schema name in the file.
+        stored: String,
+        /// Why not.
+        reason: String,
+    },
+
+    /// The folder holds no store yet, so that nothing says which types it has.
+    #[error("{path}: holds no store yet: open it with the types that it is to have", path = path.display())]
+    NoStore {
+        /// The folder.
+        path: PathBuf,
+    },
+
     /// Somebody else has this folder open.
     #[error("{path}: in use by {holder}: close it there, or wait with Options::lock_timeout", path = path.display())]
     Locked {

@@ -63,6 +63,15 @@ pub struct Store<K, V> {
     types: PhantomData<Both<K, V>>,
 }
 
+impl Store<Vec<u8>, Vec<u8>> {
+    /// Opens a store whatever types its keys and values have, as bytes: for tools. See
+    /// [`ByteStore::open_untyped`].
+    pub fn open_untyped(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        let bytes = ByteStore::open_untyped(path, options)?;
+        Ok(Self { bytes, durability: options.durability, types: PhantomData })
+    }
+}
+
 /// Takes and gives keys and values and owns none, so that a store can be shared whatever they are.
 type Both<K, V> = fn(K, V) -> (K, V);
 
@@ -79,8 +88,7 @@ impl<K: Key, V: Value> Store<K, V> {
     }
 
     pub(crate) fn open_with(options: &Options, path: &Path) -> Result<Self> {
-        let bytes =
-            ByteStore::open_as(path, options, K::schema().into_owned(), V::schema().into_owned())?;
+        let bytes = ByteStore::open_as::<K, V>(path, options)?;
         Ok(Self { bytes, durability: options.durability, types: PhantomData })
     }
 

@@ -24,9 +24,12 @@ const OWNED: &[(&str, &str)] = &[
     ("indicatif", "pkv-admin"),
     ("memmap2", "pkv-fs"),
     ("parking_lot", "pkv-store"),
+    ("postcard", "pkv-store"),
+    ("prost", "pkv-store"),
     ("rapidhash", "pkv-store"),
     ("rayon", "pkv-store"),
     ("rustix", "pkv-fs"),
+    ("serde", "pkv-store"),
 ];
 
 pub(super) fn check(tree: &Tree, findings: &mut Vec<Finding>) {

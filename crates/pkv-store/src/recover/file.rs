@@ -5,6 +5,8 @@ use std::path::Path;
 use pkv_format::{FileHeader, FileKind, HEADER_BYTES, HeaderError};
 use pkv_fs::File;
 
+use super::Types;
+use crate::codec::split_version;
 use crate::error::{Error, Result};
 
 /// Reads the header at the start of a file. `Ok(Err(..))` is a header that does not stand.
@@ -54,12 +56,13 @@ pub(super) fn check_name(path: &Path, header: &FileHeader, name: NameSays) -> Re
     ))
 }
 
-/// All files of a folder must belong to one store, and hold the types that were asked for.
+/// All files of a folder must belong to one store, and hold the types that were asked for: keys exactly,
+/// values in this version or one that can be upgraded.
 pub(super) fn check_store(
     path: &Path,
     header: &FileHeader,
     first: &FileHeader,
-    schema: Option<(&str, &str)>,
+    types: &Types,
 ) -> Result<()> {
     if header.store_id != first.store_id || header.hash_seed != first.hash_seed {
         return Err(Error::damaged(
@@ -69,9 +72,22 @@ pub(super) fn check_store(
         ));
     }
     let stored = (header.key_schema.as_str(), header.value_schema.as_str());
-    let (key, value) = schema.unwrap_or((&first.key_schema, &first.value_schema));
-    for (what, stored, asked) in [("key", stored.0, key), ("value", stored.1, value)] {
-        if stored != asked {
+    let (key, value, is_other_version) = match types {
+        Types::Known { key_schema, upgrade } => {
+            (key_schema.as_str(), upgrade.schema(), upgrade.older_version(stored.1).is_some())
+        }
+        Types::OfFolder => (first.key_schema.as_str(), first.value_schema.as_str(), false),
+        Types::OfEachFile => {
+            let is_same_name = split_version(stored.1).0 == split_version(&first.value_schema).0;
+            (first.key_schema.as_str(), first.value_schema.as_str(), is_same_name)
+        }
+    };
+    let checks = [
+        ("key", stored.0, key, stored.0 == key),
+        ("value", stored.1, value, stored.1 == value || is_other_version),
+    ];
+    for (what, stored, asked, is_right) in checks {
+        if !is_right {
             return Err(Error::WrongType {
                 path: path.to_path_buf(),
                 what,

@@ -14,6 +14,7 @@ mod load;
 mod logs;
 mod repair;
 mod replay;
+mod upgrade;
 mod window;
 
 use std::path::{Path, PathBuf};
@@ -26,6 +27,7 @@ use pkv_snapshot_set::{
     FileSnapshotSet, LOCK_FILE_NAME, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType,
 };
 
+use crate::codec::{Upgrade, split_version};
 use crate::error::{Error, Result};
 use crate::folder::{Identity, root_seed};
 use crate::log::{LogStart, Previous};
@@ -125,14 +127,24 @@ impl std::fmt::Debug for RecoveryProgress {
     }
 }
 
+/// Which types the files of a folder may hold.
+#[derive(Debug)]
+pub(crate) enum Types {
+    /// These: keys of exactly this schema, values of today's or of an older version that can be upgraded.
+    Known { key_schema: String, upgrade: Upgrade },
+    /// Any, the same in all files: for tools that write.
+    OfFolder,
+    /// Any, but for the version of values the same in all files: for tools that only look.
+    OfEachFile,
+}
+
 /// What reading a folder needs to know.
 #[derive(Debug)]
 pub(crate) struct ReadOptions<'a> {
     pub(crate) fs: &'a dyn Fs,
     pub(crate) dir: &'a Path,
     pub(crate) map_shards: usize,
-    /// The schema names that the files must have; `None` takes any, for tools.
-    pub(crate) schema: Option<(&'a str, &'a str)>,
+    pub(crate) types: &'a Types,
     pub(crate) pool: &'a IoPool,
     pub(crate) progress: Option<&'a RecoveryProgress>,
     /// The first log of the store, by the word of the lock file.
@@ -214,7 +226,16 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
     let shards = full.map(|info| load::open_shards(options, info)).transpose()?;
     let logs = logs::open_logs(options, &logs, shards.as_deref())?;
     let first = shards.iter().flatten().map(|shard| &shard.header).chain(logs.headers()).next();
-    let identity = first.map(identity_of);
+    let mut identity = first.map(identity_of);
+    if let Some(identity) = &mut identity {
+        // What is written from here on is of today's version, whatever the first file is.
+        identity.value_schema = match options.types {
+            Types::Known { upgrade, .. } => upgrade.schema().to_owned(),
+            Types::OfFolder | Types::OfEachFile => {
+                newest_value_schema(shards.as_deref(), &logs).unwrap_or_default().to_owned()
+            }
+        };
+    }
     let map = Map::new(&MapOptions {
         shards: options.map_shards,
         hash_seed: identity
@@ -238,6 +259,16 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
     // 3.
     logs.judge(&mut report)?;
     Ok(Contents { map, identity, report, logs, base })
+}
+
+/// The schema of values of the highest version among the files.
+fn newest_value_schema<'a>(
+    shards: Option<&'a [load::ShardFile]>,
+    logs: &'a logs::OpenedLogs,
+) -> Option<&'a str> {
+    let of_shards = shards.into_iter().flatten().map(|shard| &shard.header);
+    let schemas = of_shards.chain(logs.headers()).map(|header| header.value_schema.as_str());
+    schemas.max_by_key(|schema| split_version(schema).1)
 }
 
 fn identity_of(header: &FileHeader) -> Identity {

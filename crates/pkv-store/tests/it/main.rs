@@ -16,4 +16,7 @@ mod kill;
 mod options;
 mod reopening;
 mod support;
+mod upgrade;
 mod views;
+#[cfg(any(feature = "prost", feature = "serde"))]
+mod wrappers;
