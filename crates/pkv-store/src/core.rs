@@ -25,6 +25,7 @@ use pkv_snapshot_set::FileSnapshotSet;
 
 use crate::compact::Compaction;
 use crate::error::{Error, Holder, Result};
+use crate::events;
 use crate::folder::{Folder, Identity};
 use crate::health::{Cause, Health};
 use crate::log::{Log, LogSettings};
@@ -114,6 +115,7 @@ impl Core {
             threads: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         });
+        events::opened(dir, &core.report);
         // 4.
         if options.background
             && let Err(error) = core.start_threads(way)
@@ -127,7 +129,9 @@ impl Core {
 
     fn start_threads(self: &Arc<Self>, way: SegmentWay) -> Result<()> {
         let core = Arc::clone(self);
-        self.spawn("pkv-keeper", move || core.log.keeper_thread(&|| core.compact_if_due()))?;
+        self.spawn("pkv-keeper", move || {
+            core.log.keeper_thread(&|| core.compact_if_due(), &|| core.tell_health());
+        })?;
         let core = Arc::clone(self);
         self.spawn("pkv-sync", move || core.log.sync_thread())?;
         if way == SegmentWay::Mapped {
@@ -203,7 +207,13 @@ impl Core {
         let ended = self.log.end();
         self.log.finish_callbacks();
         self.folder.release();
+        events::closed(&self.folder.dir, ended.as_ref().copied());
         ended
+    }
+
+    /// Tells of a health that has changed.
+    fn tell_health(&self) {
+        events::health_changed(&self.folder.dir, &self.health());
     }
 
     /// Whether writes are taken, and if not, why.

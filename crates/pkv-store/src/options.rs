@@ -284,7 +284,9 @@ impl Options {
         self
     }
 
-    /// Called while opening with what was read so far, from the threads that read.
+    /// Called while opening with what was read so far, from the threads that read; and while a snapshot is
+    /// written, by the threads that write it, with [`Phase::Compact`](crate::Phase::Compact). No lock is held
+    /// meanwhile. It must not wait for the store: opening or compaction waits for it.
     #[must_use]
     pub fn on_progress(
         mut self,

@@ -30,6 +30,7 @@ const OWNED: &[(&str, &str)] = &[
     ("rayon", "pkv-store"),
     ("rustix", "pkv-fs"),
     ("serde", "pkv-store"),
+    ("tracing", "pkv-store"),
 ];
 
 pub(super) fn check(tree: &Tree, findings: &mut Vec<Finding>) {

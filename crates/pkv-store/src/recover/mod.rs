@@ -85,19 +85,19 @@ pub struct TornEnd {
     pub reason: String,
 }
 
-/// How far opening has come.
+/// How far an opening or a compaction has come.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being read.
+    /// What is being read, or written.
     pub phase: Phase,
-    /// Bytes of it read so far.
+    /// Bytes of it so far.
     pub bytes_done: u64,
     /// Bytes of it in all.
     pub bytes_total: u64,
 }
 
-/// What opening is reading.
+/// What is being read, or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
@@ -105,6 +105,8 @@ pub enum Phase {
     Load,
     /// The logs above it.
     Replay,
+    /// A full snapshot is being written; the bytes are those of keys and values.
+    Compact,
 }
 
 /// The observer given to [`crate::Options::on_progress`].

@@ -10,6 +10,8 @@ mod crash_sim;
 mod crash_threads;
 mod damage;
 mod defects;
+#[cfg(feature = "tracing")]
+mod events;
 mod faults;
 mod fuzz_seeds;
 mod kill;
