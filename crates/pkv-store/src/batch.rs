@@ -1,5 +1,6 @@
 //! Several changes as one write.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::frame::Frame;
 use crate::map::{Garbage, Map, NewValue, WriteGuard};
 use crate::view::Views;
+use crate::watch::{Notice, Noticed};
 use crate::write::{VALUE_BYTES_MAX, check_key, check_size, share_if_large};
 
 /// Changes collected for a batch, encoded as they come.
@@ -188,6 +190,28 @@ impl Prepared {
             shard.reserve_all(sets).map_err(|_| Error::OutOfMemory)?;
         }
         Ok(())
+    }
+
+    /// What watches are told of it.
+    pub(crate) fn notice(&mut self, locked: &Locked<'_>) -> Notice {
+        let bytes = self.frame.body().as_slice();
+        let made = |change: &Change| {
+            let range = change.op.value.clone()?;
+            Some(Noticed::new(bytes.get(range).unwrap_or_default(), change.large.as_ref()))
+        };
+        let mut notice = Notice::default();
+        // A key that the batch changes twice had the first value in between.
+        let mut earlier: HashMap<&[u8], &Change> = HashMap::new();
+        for change in &self.changes {
+            let Some(shard) = locked.get(change.shard) else { continue };
+            let key = bytes.get(change.op.key.clone()).unwrap_or_default();
+            let old = match earlier.insert(key, change) {
+                Some(before) => made(before),
+                None => shard.get(change.hash, key).map(Noticed::from),
+            };
+            notice.push(key, old, made(change));
+        }
+        notice
     }
 
     /// Makes the changes in their order; what they replaced is to be dropped without a lock.

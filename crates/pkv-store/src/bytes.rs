@@ -278,7 +278,7 @@ impl ByteStore {
         }
     }
 
-    fn check_seq(&self, seq: u64) -> Result<()> {
+    pub(crate) fn check_seq(&self, seq: u64) -> Result<()> {
         let last = self.last_seq();
         if seq <= last {
             return Ok(());
@@ -287,7 +287,7 @@ impl ByteStore {
         Err(Error::InvalidOption { option: "seq", reason })
     }
 
-    fn check_fork(&self) -> Result<()> {
+    pub(crate) fn check_fork(&self) -> Result<()> {
         if self.core.fork.forked() { Err(Error::Forked) } else { Ok(()) }
     }
 
@@ -359,7 +359,11 @@ pub struct ByteBatch<'a> {
     ops: BatchOps,
 }
 
-impl ByteBatch<'_> {
+impl<'a> ByteBatch<'a> {
+    pub(crate) fn store(&self) -> &'a ByteStore {
+        self.store
+    }
+
     /// Adds setting a key. A later change of the same key in the batch wins.
     pub fn insert(mut self, key: &[u8], value: &[u8]) -> Self {
         self.ops.set(key, value);

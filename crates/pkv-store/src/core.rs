@@ -12,6 +12,9 @@
 //! 6. `Commit::waiting`: who waits for a sync
 //! 7. `Log::tail`: the end of the log
 //!
+//! Above 4, and never with 1 to 3, stands `Hub::beginning`: one watch at a time begins. `Hub::state`, with a
+//! watch's queue below it, is taken with none of 4 to 7 held.
+//!
 //! `Log::append` wakes the sync thread, which is 6, under 4 and not under 7. 5 is let go before 6 and 7.
 
 use std::path::Path;
@@ -34,6 +37,7 @@ use crate::options::{LogWay, Options};
 use crate::pool::IoPool;
 use crate::recover::{self, ReadOptions, RecoveryReport, Types};
 use crate::view::Views;
+use crate::watch::Hub;
 
 /// An open store.
 #[derive(Debug)]
@@ -47,6 +51,7 @@ pub(crate) struct Core {
     pub(crate) compaction: Compaction,
     pub(crate) report: RecoveryReport,
     pub(crate) fork: ForkGuard,
+    pub(crate) watch: Arc<Hub>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     closed: AtomicBool,
 }
@@ -90,6 +95,7 @@ impl Core {
         };
         let way = segment_way(options, &*fs, dir)?;
         let folder = Arc::new(Folder::new(Arc::clone(&fs), dir, identity, set));
+        let watch = Arc::new(Hub::default());
         let settings = LogSettings {
             way,
             segment_bytes_min: options.segment_bytes_min,
@@ -99,6 +105,7 @@ impl Core {
             snapshot_interval: options.snapshot_interval,
             sync_interval: options.sync_interval,
             background: options.background,
+            watch: Arc::clone(&watch),
         };
         let mut report = contents.report;
         report.total_time = started.elapsed();
@@ -112,6 +119,7 @@ impl Core {
             compaction: Compaction::default(),
             report,
             fork: ForkGuard::new(),
+            watch,
             threads: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         });
@@ -206,6 +214,8 @@ impl Core {
         }
         let ended = self.log.end();
         self.log.finish_callbacks();
+        self.log.tell_watches();
+        self.watch.end(None);
         self.folder.release();
         events::closed(&self.folder.dir, ended.as_ref().copied());
         ended

@@ -237,6 +237,18 @@ pub enum Error {
     )]
     Forked,
 
+    /// A watch should resume behind a write that the logs no longer reach back to.
+    #[error(
+        "the logs reach back to write {oldest_seq}, so a watch cannot resume behind write {after_seq}: read \
+         the store as it is now, and watch from now on"
+    )]
+    WatchTooOld {
+        /// The number behind which it should resume.
+        after_seq: u64,
+        /// The lowest number behind which it could.
+        oldest_seq: u64,
+    },
+
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

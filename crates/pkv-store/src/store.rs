@@ -402,7 +402,11 @@ impl<K, V> std::fmt::Debug for Batch<'_, K, V> {
     }
 }
 
-impl<K: Key, V: Value> Batch<'_, K, V> {
+impl<'a, K: Key, V: Value> Batch<'a, K, V> {
+    pub(crate) fn store(&self) -> &'a Store<K, V> {
+        self.store
+    }
+
     /// Adds setting a key. A later change of the same key in the batch wins. What cannot be encoded
     /// makes the commit fail.
     pub fn insert<Q, W>(mut self, key: &Q, value: &W) -> Self
@@ -473,7 +477,10 @@ thread_local! {
 
 /// Calls `with` with the encoded key: where it stands, or in a buffer that the thread keeps.
 #[inline]
-fn encoded<Q: Encode + ?Sized, R>(key: &Q, with: impl FnOnce(&[u8]) -> Result<R>) -> Result<R> {
+pub(crate) fn encoded<Q: Encode + ?Sized, R>(
+    key: &Q,
+    with: impl FnOnce(&[u8]) -> Result<R>,
+) -> Result<R> {
     if let Some(key) = key.as_encoded() {
         return with(key);
     }
@@ -486,7 +493,7 @@ fn encoded<Q: Encode + ?Sized, R>(key: &Q, with: impl FnOnce(&[u8]) -> Result<R>
 
 /// Calls `with` with the encoded key and value.
 #[inline]
-fn encoded_pair<Q, W, R>(
+pub(crate) fn encoded_pair<Q, W, R>(
     key: &Q,
     value: &W,
     with: impl FnOnce(&[u8], &[u8]) -> Result<R>,

@@ -16,6 +16,7 @@ use crate::log::Refused;
 use crate::map::{NewValue, ValueRef};
 use crate::options::Durability;
 use crate::reentry;
+use crate::watch::{Notice, Noticed};
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +55,12 @@ impl Core {
     ///
     /// 1. Limits and state are checked; what does not depend on the current value is encoded and
     ///    checksummed.
-    /// 2. The shard is locked; conditions and closures see the current value.
+    /// 2. The shard is locked; conditions and closures see the current value. It is copied if anybody watches.
     /// 3. What open views show of the key is put aside, and the memory that step 5 needs is reserved, so that
     ///    nothing can fail after step 4.
     /// 4. The frame is appended to the log: **the commit point** of `Durability::Process`. If the log has
     ///    no room just now, the lock is let go, room is waited for, and step 2 comes again.
-    /// 5. The map is changed, the shard unlocked, and what was replaced is freed.
+    /// 5. The map is changed, the shard unlocked, what was replaced is freed, and watches are told.
     /// 6. For `Durability::Power`: wait for the group commit.
     pub(crate) fn write_one(
         &self,
@@ -80,7 +81,7 @@ impl Core {
         }
         let hash = self.map.hash(key);
         let index = self.map.shard_index(hash);
-        let (seq, replaced) = loop {
+        let (seq, replaced, notice) = loop {
             // 2.
             let mut shard = self.map.write(index);
             let current = shard.get(hash, key);
@@ -100,6 +101,10 @@ impl Core {
                 }
                 Decision::Keep => return Ok(Written { seq: self.log.last_seq(), existed }),
             };
+            let notice = self.watch.is_on().then(|| {
+                let new = value.map(|bytes| Noticed::new(bytes, large.as_ref()));
+                Notice::of(key, current.map(Noticed::from), new)
+            });
             // 3.
             if self.views.any() {
                 self.views.keep(&self.map, index, &shard, hash, key)?;
@@ -113,7 +118,7 @@ impl Core {
             // 4.
             let seq = match self.log.append(&mut frame) {
                 Ok(seq) => seq,
-                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),
                 Err(Refused::Wait(wait)) => {
                     drop(shard);
                     self.log.wait(wait)?;
@@ -125,10 +130,13 @@ impl Core {
                 Some(value) => shard.set(hash, key, value),
                 None => shard.remove(hash, key),
             };
-            break (seq, replaced);
+            break (seq, replaced, notice);
         };
         let existed = replaced.existed;
         drop(replaced);
+        if let Some(notice) = notice {
+            self.watch.tell(seq, notice);
+        }
         // 6.
         self.acknowledge(seq, durability)?;
         Ok(Written { seq, existed })
@@ -145,13 +153,14 @@ impl Core {
         // 1.
         self.admit()?;
         let Some(mut prepared) = batch.prepare(&self.map)? else { return Ok(None) };
-        let (seq, garbage) = loop {
+        let (seq, garbage, notice) = loop {
             // 2.
             let mut shards = prepared.lock(&self.map);
             prepared.check_conditions(&shards)?;
             if prepared.is_check_only() {
                 return Ok(None);
             }
+            let notice = self.watch.is_on().then(|| prepared.notice(&shards));
             // 3.
             if self.views.any() {
                 prepared.keep(&self.map, &self.views, &shards)?;
@@ -161,7 +170,7 @@ impl Core {
             // 4.
             let seq = match self.log.append(prepared.frame()) {
                 Ok(seq) => seq,
-                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Failed(error)) => return Err(self.refused(shards, error)),
                 Err(Refused::Wait(wait)) => {
                     drop(shards);
                     self.log.wait(wait)?;
@@ -169,9 +178,12 @@ impl Core {
                 }
             };
             // 5. All changes are made before the first shard is unlocked: no reader sees half of them.
-            break (seq, prepared.apply(&mut shards));
+            break (seq, prepared.apply(&mut shards), notice);
         };
         drop(garbage);
+        if let Some(notice) = notice {
+            self.watch.tell(seq, notice);
+        }
         // 6.
         self.acknowledge(seq, durability)?;
         Ok(Some(seq))
@@ -185,14 +197,15 @@ impl Core {
         let mut frame = Frame::new();
         push_clear(frame.body());
         frame.finish();
-        let (seq, garbage) = loop {
+        let (seq, garbage, notice) = loop {
             // 2. and 3.
             let mut shards: Vec<_> =
                 (0..self.map.shards()).map(|index| self.map.write(index)).collect();
+            let notice = self.watch.is_on().then(Notice::of_clear);
             // 4.
             let seq = match self.log.append(&mut frame) {
                 Ok(seq) => seq,
-                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Failed(error)) => return Err(self.refused(shards, error)),
                 Err(Refused::Wait(wait)) => {
                     drop(shards);
                     self.log.wait(wait)?;
@@ -206,12 +219,23 @@ impl Core {
             } else {
                 taken.collect()
             };
-            break (seq, garbage);
+            break (seq, garbage, notice);
         };
         drop(garbage);
+        if let Some(notice) = notice {
+            self.watch.tell(seq, notice);
+        }
         // 6.
         self.acknowledge(seq, durability)?;
         Ok(seq)
+    }
+
+    /// The log does not take a write: lets go of the shards, and has watches learn it if it never will.
+    #[cold]
+    fn refused<Locked>(&self, locked: Locked, error: Error) -> Error {
+        drop(locked);
+        self.log.tell_watches();
+        error
     }
 
     /// What every write checks first.

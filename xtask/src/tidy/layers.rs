@@ -20,6 +20,7 @@ const SIMULATOR: &str = "pkv-sim";
 const OWNED: &[(&str, &str)] = &[
     ("clap", "pkv-admin"),
     ("crc32fast", "pkv-format"),
+    ("futures-core", "pkv-store"),
     ("hashbrown", "pkv-store"),
     ("indicatif", "pkv-admin"),
     ("memmap2", "pkv-fs"),

@@ -398,10 +398,17 @@ impl Drop for Leader<'_> {
         if self.log.settings.background {
             self.log.resolve_if_any();
         }
+        self.log.tell_watches();
     }
 }
 
 impl Log {
+    /// Tells watches how far the log is durable, and whether it will ever be more. Called with no lock held
+    /// that a write takes.
+    pub(crate) fn tell_watches(&self) {
+        self.settings.watch.settle(self.durable_seq(), self.poisoned());
+    }
+
     fn resolve_if_any(&self) {
         let any = !self.commit.waiting.lock().callbacks.is_empty();
         if any {

@@ -17,6 +17,8 @@ mod replay;
 mod upgrade;
 mod window;
 
+pub(crate) use file::read_header;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

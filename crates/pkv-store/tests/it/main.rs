@@ -2,6 +2,7 @@
 
 mod api;
 mod atomic;
+mod awaiting;
 mod compaction;
 mod concurrency;
 mod corrupt;
@@ -20,5 +21,6 @@ mod reopening;
 mod support;
 mod upgrade;
 mod views;
+mod watching;
 #[cfg(any(feature = "prost", feature = "serde"))]
 mod wrappers;
