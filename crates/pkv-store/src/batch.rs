@@ -7,7 +7,9 @@ use std::sync::Arc;
 use pkv_format::{FRAME_BODY_BYTES_MAX, push_remove, push_set};
 
 use crate::condition::Conditions;
+use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::expiry::{self, Expiry};
 use crate::frame::Frame;
 use crate::map::{Garbage, Map, NewValue, WriteGuard};
 use crate::view::Views;
@@ -19,6 +21,9 @@ use crate::write::{VALUE_BYTES_MAX, check_key, check_size, share_if_large};
 pub(crate) struct BatchOps {
     frame: Frame,
     ops: Vec<Op>,
+    /// A buffer for values with their deadlines, where they have any.
+    timed: Option<Vec<u8>>,
+    first_deadline_ms: u64,
     conditions: Conditions,
     /// The first change that was refused; the batch then fails as a whole.
     failed: Option<Error>,
@@ -32,8 +37,11 @@ struct Op {
 }
 
 impl BatchOps {
-    pub(crate) fn new() -> Self {
+    /// `timed`: values are kept with a deadline before them.
+    pub(crate) fn new(timed: bool) -> Self {
         Self {
+            timed: timed.then(Vec::new),
+            first_deadline_ms: u64::MAX,
             frame: Frame::new(),
             ops: Vec::new(),
             conditions: Conditions::default(),
@@ -52,6 +60,28 @@ impl BatchOps {
     }
 
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8]) {
+        let Some(mut stored) = self.timed.take() else { return self.set_stored(key, value) };
+        expiry::stamp_never(&mut stored, value);
+        self.set_timed(key, stored);
+    }
+
+    /// Sets a key that expires then, in a store where values have deadlines.
+    pub(crate) fn set_until(&mut self, key: &[u8], value: &[u8], deadline_ms: u64) {
+        let mut stored = self.timed.take().unwrap_or_default();
+        expiry::stamp(&mut stored, deadline_ms, value);
+        self.first_deadline_ms = self.first_deadline_ms.min(deadline_ms);
+        self.set_timed(key, stored);
+    }
+
+    fn set_timed(&mut self, key: &[u8], stored: Vec<u8>) {
+        match expiry::check_key(key) {
+            Ok(()) => self.set_stored(key, &stored),
+            Err(error) => self.fail(error),
+        }
+        self.timed = Some(stored);
+    }
+
+    fn set_stored(&mut self, key: &[u8], value: &[u8]) {
         let checked = check_key(key)
             .and_then(|()| check_size("value", value.len(), VALUE_BYTES_MAX))
             .and_then(|()| self.check_room(key.len() + value.len()));
@@ -65,7 +95,9 @@ impl BatchOps {
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) {
-        if let Err(error) = check_key(key).and_then(|()| self.check_room(key.len())) {
+        let reserved = if self.timed.is_some() { expiry::check_key(key) } else { Ok(()) };
+        let checked = reserved.and_then(|()| check_key(key));
+        if let Err(error) = checked.and_then(|()| self.check_room(key.len())) {
             return self.fail(error);
         }
         push_remove(self.frame.body(), key);
@@ -115,7 +147,14 @@ impl BatchOps {
         self.conditions.place(&shards);
         self.frame.finish();
         let conditions = self.conditions;
-        Ok(Some(Prepared { frame: self.frame, changes, conditions, shards, payload_bytes }))
+        Ok(Some(Prepared {
+            frame: self.frame,
+            changes,
+            first_deadline_ms: self.first_deadline_ms,
+            conditions,
+            shards,
+            payload_bytes,
+        }))
     }
 }
 
@@ -124,6 +163,7 @@ impl BatchOps {
 pub(crate) struct Prepared {
     frame: Frame,
     changes: Vec<Change>,
+    pub(crate) first_deadline_ms: u64,
     conditions: Conditions,
     shards: Vec<usize>,
     payload_bytes: usize,
@@ -146,9 +186,14 @@ impl Prepared {
         self.changes.is_empty()
     }
 
-    /// [`Error::ConditionFailed`] with the first condition that does not hold.
-    pub(crate) fn check_conditions(&self, locked: &Locked<'_>) -> Result<()> {
-        self.conditions.check(locked)
+    /// [`Error::ConditionFailed`] with the first condition that does not hold. Else the latest deadline of
+    /// what counts as absent because it has expired, or 0.
+    pub(crate) fn check_conditions(
+        &self,
+        locked: &Locked<'_>,
+        expiry: Option<&Expiry>,
+    ) -> (Result<()>, u64) {
+        self.conditions.check(locked, expiry)
     }
 
     pub(crate) fn payload_bytes(&self) -> usize {
@@ -193,7 +238,7 @@ impl Prepared {
     }
 
     /// What watches are told of it.
-    pub(crate) fn notice(&mut self, locked: &Locked<'_>) -> Notice {
+    pub(crate) fn notice(&mut self, core: &Core, locked: &Locked<'_>) -> Notice {
         let bytes = self.frame.body().as_slice();
         let made = |change: &Change| {
             let range = change.op.value.clone()?;
@@ -209,7 +254,7 @@ impl Prepared {
                 Some(before) => made(before),
                 None => shard.get(change.hash, key).map(Noticed::from),
             };
-            notice.push(key, old, made(change));
+            core.add_notice(&mut notice, key, old, made(change));
         }
         notice
     }

@@ -7,6 +7,7 @@ use crate::batch::BatchOps;
 use crate::codec::{Key, Upgrade, Value};
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::health::Health;
 use crate::iter::ByteIter;
 use crate::many::Keys;
@@ -50,8 +51,9 @@ impl ByteStore {
     }
 
     pub(crate) fn open_as<K: Key, V: Value>(path: &Path, options: &Options) -> Result<Self> {
-        let types =
-            Types::Known { key_schema: K::schema().into_owned(), upgrade: Upgrade::of::<V>() };
+        let upgrade = Upgrade::of::<V>();
+        let upgrade = if options.expiry { upgrade.with_deadlines() } else { upgrade };
+        let types = Types::Known { key_schema: K::schema().into_owned(), upgrade };
         Ok(Self { core: Core::open(options, path, &types)? })
     }
 
@@ -83,11 +85,13 @@ impl ByteStore {
         Ok(Self { core: Core::open(&options, path.as_ref(), &Types::OfFolder)? })
     }
 
-    /// The schema names of keys and values.
+    /// The schema names of keys and values; of values with deadlines, that of the values alone.
     #[must_use]
     pub fn schemas(&self) -> (&str, &str) {
         let identity = &self.core.folder.identity;
-        (&identity.key_schema, &identity.value_schema)
+        let value_schema = &identity.value_schema;
+        let shown = self.core.expiry.as_ref().and_then(|_| expiry::inner_schema(value_schema));
+        (&identity.key_schema, shown.unwrap_or(value_schema))
     }
 
     /// Calls `read` with the value, which is not copied; the key's shard is locked for reading meanwhile.
@@ -95,6 +99,9 @@ impl ByteStore {
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         reentry::check(&self.core)?;
+        if self.core.expiry.is_some() {
+            return self.core.get_timed(key, read);
+        }
         let hash = self.core.map.hash(key);
         let shard = self.core.map.read(self.core.map.shard_index(hash));
         Ok(shard.get(hash, key).map(|value| reentry::run(&self.core, || read(value.as_bytes()))))
@@ -107,6 +114,9 @@ impl ByteStore {
 
     /// Whether the key is there.
     pub fn contains_key(&self, key: &[u8]) -> Result<bool> {
+        if self.core.expiry.is_some() {
+            return Ok(self.get_with(key, |_| ())?.is_some());
+        }
         reentry::check(&self.core)?;
         let hash = self.core.map.hash(key);
         Ok(self.core.map.read(self.core.map.shard_index(hash)).get(hash, key).is_some())
@@ -114,12 +124,12 @@ impl ByteStore {
 
     /// Sets a key.
     pub fn insert(&self, key: &[u8], value: &[u8], durability: Durability) -> Result<Written> {
-        self.core.write_one(key, Prepare::Set(value), durability, |_, _| Ok(Decision::AsPrepared))
+        self.write_one(key, Prepare::Set(value), durability, |_, _| Ok(Decision::AsPrepared))
     }
 
     /// Removes a key. One that is not there costs no log entry.
     pub fn remove(&self, key: &[u8], durability: Durability) -> Result<Written> {
-        self.core.write_one(key, Prepare::Remove, durability, |current, _| {
+        self.write_one(key, Prepare::Remove, durability, |current, _| {
             Ok(if current.is_some() { Decision::AsPrepared } else { Decision::Keep })
         })
     }
@@ -133,7 +143,7 @@ impl ByteStore {
         durability: Durability,
         mut change: impl FnMut(Option<&[u8]>) -> Update,
     ) -> Result<Written> {
-        self.core.write_one(key, Prepare::Nothing, durability, |current, buffer| {
+        self.write_one(key, Prepare::Nothing, durability, |current, buffer| {
             Ok(match reentry::run(&self.core, || change(current)) {
                 Update::Keep => Decision::Keep,
                 Update::Remove if current.is_none() => Decision::Keep,
@@ -156,7 +166,7 @@ impl ByteStore {
     ) -> Result<bool> {
         let mut swapped = false;
         let prepare = new.map_or(Prepare::Remove, Prepare::Set);
-        self.core.write_one(key, prepare, durability, |current, _| {
+        self.write_one(key, prepare, durability, |current, _| {
             swapped = current == expected;
             Ok(match (swapped, current, new) {
                 (false, ..) | (true, None, None) => Decision::Keep,
@@ -166,6 +176,7 @@ impl ByteStore {
         Ok(swapped)
     }
 
+    #[inline]
     pub(crate) fn write_one(
         &self,
         key: &[u8],
@@ -173,7 +184,10 @@ impl ByteStore {
         durability: Durability,
         decide: impl FnMut(Option<&[u8]>, &mut Vec<u8>) -> Result<Decision>,
     ) -> Result<Written> {
-        self.core.write_one(key, prepare, durability, decide)
+        match &self.core.expiry {
+            None => self.core.write_one(key, prepare, durability, decide),
+            Some(expiry) => self.core.write_timed(expiry, key, prepare, 0, durability, decide),
+        }
     }
 
     pub(crate) fn run_closure<R>(&self, closure: impl FnOnce() -> R) -> R {
@@ -206,7 +220,11 @@ impl ByteStore {
 
     /// A batch to collect changes in.
     pub fn batch(&self) -> ByteBatch<'_> {
-        ByteBatch { store: self, ops: BatchOps::new() }
+        ByteBatch { store: self, ops: self.new_ops() }
+    }
+
+    pub(crate) fn new_ops(&self) -> BatchOps {
+        BatchOps::new(self.core.expiry.is_some())
     }
 
     pub(crate) fn write_batch(&self, ops: BatchOps, durability: Durability) -> Result<Option<u64>> {
@@ -230,12 +248,12 @@ impl ByteStore {
 
     /// Removes every entry, as one write. Returns its sequence number.
     pub fn clear(&self, durability: Durability) -> Result<u64> {
-        self.core.clear(durability)
+        self.core.clear_all(durability)
     }
 
     /// The number of entries. Changes under way in other threads count or do not.
     pub fn len(&self) -> u64 {
-        self.core.map.len()
+        self.core.map.len().saturating_sub(self.core.hidden_entries())
     }
 
     /// Whether there is no entry.
@@ -392,6 +410,10 @@ impl<'a> ByteBatch<'a> {
     pub fn if_present(mut self, key: &[u8]) -> Self {
         let added = self.ops.conditions().present(key);
         self.note(added)
+    }
+
+    pub(crate) fn ops_mut(&mut self) -> &mut BatchOps {
+        &mut self.ops
     }
 
     fn note(mut self, added: Result<()>) -> Self {

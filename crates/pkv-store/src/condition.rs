@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::expiry::{Expiry, shown};
 use crate::map::{Map, WriteGuard};
 use crate::write::check_key;
 
@@ -77,14 +78,29 @@ impl Conditions {
         }
     }
 
-    /// [`Error::ConditionFailed`] with the first one that does not hold. Values are compared as bytes.
-    pub(crate) fn check(&self, locked: &[WriteGuard<'_>]) -> Result<()> {
+    /// [`Error::ConditionFailed`] with the first one that does not hold; values are compared as bytes. And the
+    /// latest deadline of what counted as absent because it has expired, or 0.
+    pub(crate) fn check(
+        &self,
+        locked: &[WriteGuard<'_>],
+        expiry: Option<&Expiry>,
+    ) -> (Result<()>, u64) {
+        let mut expired_ms = 0;
+        let checked = self.check_each(locked, expiry, &mut expired_ms);
+        (checked, expired_ms)
+    }
+
+    fn check_each(
+        &self,
+        locked: &[WriteGuard<'_>],
+        expiry: Option<&Expiry>,
+        expired_ms: &mut u64,
+    ) -> Result<()> {
         for (index, condition) in self.all.iter().enumerate() {
             let key = self.bytes.get(condition.key.clone()).unwrap_or_default();
-            let current = locked
-                .get(condition.shard)
-                .and_then(|shard| shard.get(condition.hash, key))
-                .map(|value| value.as_bytes());
+            let current =
+                locked.get(condition.shard).and_then(|shard| shard.get(condition.hash, key));
+            let current = shown(expiry, current, expired_ms);
             let found = match (&condition.expected, current) {
                 (Expected::Value(value), Some(current))
                     if self.bytes.get(value.clone()) != Some(current) =>

@@ -29,6 +29,7 @@ use pkv_snapshot_set::FileSnapshotSet;
 use crate::compact::Compaction;
 use crate::error::{Error, Holder, Result};
 use crate::events;
+use crate::expiry::{self, Expiry};
 use crate::folder::{Folder, Identity};
 use crate::health::{Cause, Health};
 use crate::log::{Log, LogSettings};
@@ -52,6 +53,7 @@ pub(crate) struct Core {
     pub(crate) report: RecoveryReport,
     pub(crate) fork: ForkGuard,
     pub(crate) watch: Arc<Hub>,
+    pub(crate) expiry: Option<Expiry>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     closed: AtomicBool,
 }
@@ -107,6 +109,11 @@ impl Core {
             background: options.background,
             watch: Arc::clone(&watch),
         };
+        let has_expiry = match types {
+            Types::Known { .. } => options.expiry,
+            _ => expiry::inner_schema(&folder.identity.value_schema).is_some(),
+        };
+        let expiry = has_expiry.then(|| Expiry::open(options, &fs, &contents.map));
         let mut report = contents.report;
         report.total_time = started.elapsed();
         let core = Arc::new(Self {
@@ -120,6 +127,7 @@ impl Core {
             report,
             fork: ForkGuard::new(),
             watch,
+            expiry,
             threads: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         });
@@ -140,6 +148,10 @@ impl Core {
         self.spawn("pkv-keeper", move || {
             core.log.keeper_thread(&|| core.compact_if_due(), &|| core.tell_health());
         })?;
+        if self.expiry.is_some() {
+            let core = Arc::clone(self);
+            self.spawn("pkv-sweep", move || core.sweep_thread())?;
+        }
         let core = Arc::clone(self);
         self.spawn("pkv-sync", move || core.log.sync_thread())?;
         if way == SegmentWay::Mapped {
@@ -199,6 +211,9 @@ impl Core {
         }
         self.compaction.stop_retrying();
         self.log.stop_threads();
+        if let Some(expiry) = &self.expiry {
+            expiry.stop();
+        }
         // The list is not locked while they are waited for: the keeper may be about to look at it.
         let threads = std::mem::take(&mut *self.threads.lock());
         let this_thread = std::thread::current().id();

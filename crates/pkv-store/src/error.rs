@@ -106,6 +106,23 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// The folder was written with [`crate::Options::expiry`] and is opened without, or the other way.
+    #[error(
+        "{path}: was written {written} Options::expiry: open it so, or copy its entries to another folder",
+        path = path.display(),
+        written = if *has_expiry { "with" } else { "without" }
+    )]
+    Expiry {
+        /// The file whose header says so.
+        path: PathBuf,
+        /// It was written with expiry.
+        has_expiry: bool,
+    },
+
+    /// The store keeps this key for itself.
+    #[error("a store with expiry keeps this key for itself: take another")]
+    ReservedKey,
+
     /// Somebody else has this folder open.
     #[error("{path}: in use by {holder}: close it there, or wait with Options::lock_timeout", path = path.display())]
     Locked {

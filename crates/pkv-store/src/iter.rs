@@ -28,6 +28,8 @@ pub struct ByteIter<'a> {
     /// given out.
     kept: Vec<(Cursor, Kept)>,
     kept_given: usize,
+    /// The latest deadline of what was left out because it has expired.
+    expired_ms: u64,
 }
 
 impl<'a> ByteIter<'a> {
@@ -54,6 +56,7 @@ impl<'a> ByteIter<'a> {
             large: 0,
             kept: Vec::new(),
             kept_given: 0,
+            expired_ms: 0,
         }
     }
 
@@ -72,18 +75,23 @@ impl<'a> ByteIter<'a> {
                 if is_kept(self.map, &self.kept, record.key) {
                     continue;
                 }
-                return Some(Ok(give(record.key, record.value)));
+                let Some(value) = show(self.core, record.value, &mut self.expired_ms) else {
+                    continue;
+                };
+                return Some(Ok(give(record.key, value)));
             }
             if let Some((key, value)) = self.copy.large().nth(self.large) {
                 self.large += 1;
                 if is_kept(self.map, &self.kept, key) {
                     continue;
                 }
+                let Some(value) = show(self.core, value, &mut self.expired_ms) else { continue };
                 return Some(Ok(give(key, value)));
             }
             if let Some((_, kept)) = self.kept.get(self.kept_given) {
                 self.kept_given += 1;
                 let Some(value) = &kept.value else { continue };
+                let Some(value) = show(self.core, value, &mut self.expired_ms) else { continue };
                 return Some(Ok(give(&kept.key, value)));
             }
             match self.copy_next() {
@@ -105,6 +113,9 @@ impl<'a> ByteIter<'a> {
     /// Copies the next bucket, under its shard's read lock. False: there is none.
     fn copy_next(&mut self) -> Result<bool> {
         self.core.map_or(Ok(()), reentry::check)?;
+        if let Some(core) = self.core.filter(|_| self.expired_ms > 0) {
+            core.record_time_if_possible(self.expired_ms);
+        }
         self.copy.clear();
         self.kept.clear();
         (self.offset, self.large, self.kept_given) = (0, 0, 0);
@@ -123,6 +134,12 @@ impl<'a> ByteIter<'a> {
         };
         Ok(true)
     }
+}
+
+/// What is to be shown of a value of a store; a map without a store is shown as it is.
+#[inline]
+fn show<'v>(core: Option<&Core>, stored: &'v [u8], expired_ms: &mut u64) -> Option<&'v [u8]> {
+    core.map_or(Some(stored), |core| core.show(stored, expired_ms))
 }
 
 /// Whether a view has something else in place of this key's entry in the map.

@@ -10,6 +10,7 @@ mod core;
 mod durable;
 mod error;
 mod events;
+mod expiry;
 mod folder;
 mod frame;
 mod health;

@@ -51,6 +51,7 @@ impl Core {
     ) -> Result<()> {
         reentry::check(self)?;
         // The order of hashes is that of shards, and within one that of its tables.
+        let mut expired_ms = 0;
         keys.all.sort_unstable_by_key(|wanted| wanted.hash);
         let shard_of = |wanted: &Wanted| self.map.shard_index(wanted.hash);
         let of_one_shard = |a: &Wanted, b: &Wanted| shard_of(a) == shard_of(b);
@@ -63,10 +64,12 @@ impl Core {
                 for wanted in part {
                     let key = keys.bytes.get(wanted.key.clone()).unwrap_or_default();
                     let value = shard.get(wanted.hash, key);
-                    each(wanted.index, value.as_ref().map(ValueRef::as_bytes));
+                    let value = value.as_ref().map(ValueRef::as_bytes);
+                    each(wanted.index, value.and_then(|value| self.show(value, &mut expired_ms)));
                 }
             });
         }
+        self.record_time_if_possible(expired_ms);
         Ok(())
     }
 }

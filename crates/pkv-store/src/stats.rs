@@ -69,7 +69,7 @@ impl Stats {
         let log = core.log.usage();
         let (snapshots, snapshot_time, snapshot_bytes) = core.compaction.figures();
         Self {
-            entries: map.entries,
+            entries: map.entries.saturating_sub(core.hidden_entries()),
             payload_bytes: map.payload_bytes,
             record_bytes: map.held_bytes,
             dead_bytes: map.dead_bytes,

@@ -334,7 +334,7 @@ impl<K: Key, V: Value> Store<K, V> {
 
     /// A batch: changes that are made together or not at all.
     pub fn batch(&self) -> Batch<'_, K, V> {
-        Batch { store: self, ops: BatchOps::new() }
+        Batch { store: self, ops: self.bytes.new_ops() }
     }
 
     /// Removes every entry, as one write.
@@ -375,6 +375,10 @@ impl<K: Key, V: Value> Store<K, V> {
     /// What opening found and did.
     pub fn recovery_report(&self) -> &RecoveryReport {
         self.bytes.recovery_report()
+    }
+
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
     }
 
     /// The store below its types: sequence numbers, callbacks, bytes.
@@ -438,7 +442,11 @@ impl<'a, K: Key, V: Value> Batch<'a, K, V> {
         self
     }
 
-    fn note(&mut self, added: Result<()>) {
+    pub(crate) fn ops_mut(&mut self) -> &mut BatchOps {
+        &mut self.ops
+    }
+
+    pub(crate) fn note(&mut self, added: Result<()>) {
         if let Err(error) = added {
             self.ops.fail(error);
         }

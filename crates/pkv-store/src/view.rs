@@ -207,7 +207,11 @@ impl<'a> ByteView<'a> {
         // 2.
         let state = Arc::new(ViewState {
             seq: core.log.last_seq(),
-            entries: shards.iter().map(|shard| shard.entries()).sum(),
+            entries: shards
+                .iter()
+                .map(|shard| shard.entries())
+                .sum::<u64>()
+                .saturating_sub(core.hidden_entries()),
             held_bytes: AtomicU64::new(0),
             sides,
         });
@@ -217,8 +221,20 @@ impl<'a> ByteView<'a> {
         Ok(Self { core, state })
     }
 
-    /// Calls `read` with the value that the key had, with no lock held.
+    /// The value that the key had; one that has expired meanwhile is gone here, too.
     fn value(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>> {
+        let stored = self.stored(key)?;
+        if self.core.expiry.is_none() {
+            return Ok(stored);
+        }
+        let mut expired_ms = 0;
+        let shown =
+            stored.and_then(|stored| self.core.show(&stored, &mut expired_ms).map(Arc::from));
+        self.core.record_time_if_possible(expired_ms);
+        Ok(shown)
+    }
+
+    fn stored(&self, key: &[u8]) -> Result<Option<Arc<[u8]>>> {
         reentry::check(self.core)?;
         let map = &self.core.map;
         let hash = map.hash(key);

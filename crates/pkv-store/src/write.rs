@@ -103,7 +103,9 @@ impl Core {
             };
             let notice = self.watch.is_on().then(|| {
                 let new = value.map(|bytes| Noticed::new(bytes, large.as_ref()));
-                Notice::of(key, current.map(Noticed::from), new)
+                let mut notice = Notice::default();
+                self.add_notice(&mut notice, key, current.map(Noticed::from), new);
+                notice
             });
             // 3.
             if self.views.any() {
@@ -156,11 +158,18 @@ impl Core {
         let (seq, garbage, notice) = loop {
             // 2.
             let mut shards = prepared.lock(&self.map);
-            prepared.check_conditions(&shards)?;
+            let (checked, expired_ms) = prepared.check_conditions(&shards, self.expiry.as_ref());
+            if expired_ms > 0 && !self.is_time_recorded(expired_ms) {
+                // What follows from an expiry comes behind it in the log.
+                drop(shards);
+                self.record_time(expired_ms)?;
+                continue;
+            }
+            checked?;
             if prepared.is_check_only() {
                 return Ok(None);
             }
-            let notice = self.watch.is_on().then(|| prepared.notice(&shards));
+            let notice = self.watch.is_on().then(|| prepared.notice(self, &shards));
             // 3.
             if self.views.any() {
                 prepared.keep(&self.map, &self.views, &shards)?;
@@ -181,6 +190,9 @@ impl Core {
             break (seq, prepared.apply(&mut shards), notice);
         };
         drop(garbage);
+        if let Some(expiry) = &self.expiry {
+            expiry.expect(prepared.first_deadline_ms);
+        }
         if let Some(notice) = notice {
             self.watch.tell(seq, notice);
         }

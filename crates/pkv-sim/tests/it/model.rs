@@ -239,3 +239,37 @@ fn a_write_in_flight_is_made_if_its_conditions_hold_and_else_not() {
         );
     }
 }
+
+#[test]
+fn what_was_seen_to_be_gone_may_not_come_back_and_what_was_not_may() {
+    let run = |log: &AckLog<Event>| {
+        log.issue(1, [Change::SetUntil("a", 1, 100), Change::SetUntil("b", 2, 200)]);
+        log.acknowledge(1, Some(1), Durability::Process);
+        log.issue(2, [Change::Expire(150)]);
+        log.acknowledge(2, Some(2), Durability::Process);
+    };
+    let with_both = Map::from([("a", 1), ("b", 2)]);
+    at_crash(
+        Crash::Kill,
+        run,
+        |_| (),
+        |history| {
+            // The clock was set back to 50: `a` was told to be gone, `b` was not.
+            let history = history.looked_at(50);
+            assert_eq!(history.check(&Map::from([("b", 2)])), Ok(2));
+            let back = history.check(&with_both).unwrap_err();
+            assert!(back.contains("lost: 1 writes are there"), "{back}");
+            // At 250 both are gone, and one that is not is found.
+            let history = history.looked_at(250);
+            assert_eq!(history.check(&Map::new()), Ok(2));
+            assert!(history.check(&Map::from([("b", 2)])).is_err());
+        },
+    );
+    // A power cut may take the word that `a` is gone, as it was not synced.
+    at_crash(
+        Crash::Strict,
+        run,
+        |_| (),
+        |history| assert_eq!(history.looked_at(50).check(&with_both), Ok(1)),
+    );
+}

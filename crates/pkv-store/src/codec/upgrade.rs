@@ -1,6 +1,7 @@
 //! Values that an older version of their type has written, made into those of today.
 
 use super::{DecodeError, EncodeError, Value};
+use crate::expiry;
 
 /// A schema name without its version, and the version: 0 where it has none.
 ///
@@ -31,6 +32,8 @@ pub(crate) struct Upgrade {
     schema: String,
     can_upgrade: fn(u32) -> bool,
     convert: Convert,
+    /// Values have deadlines before them.
+    timed: bool,
 }
 
 /// Why a value could not be upgraded.
@@ -48,7 +51,13 @@ impl Upgrade {
             schema: V::schema().into_owned(),
             can_upgrade: V::can_upgrade,
             convert: |version, bytes, out| Ok(V::upgrade(version, bytes)?.encode(out)?),
+            timed: false,
         }
+    }
+
+    /// The same for values that have deadlines before them.
+    pub(crate) fn with_deadlines(self) -> Self {
+        Self { schema: expiry::schema_of(&self.schema), timed: true, ..self }
     }
 
     /// Today's schema.
@@ -58,7 +67,12 @@ impl Upgrade {
 
     /// The version of a stored schema that is an older one of today's and can be upgraded.
     pub(crate) fn older_version(&self, stored: &str) -> Option<u32> {
-        let (name, today) = split_version(&self.schema);
+        let (today, stored) = if self.timed {
+            (expiry::inner_schema(&self.schema)?, expiry::inner_schema(stored)?)
+        } else {
+            (self.schema.as_str(), stored)
+        };
+        let (name, today) = split_version(today);
         let (stored_name, version) = split_version(stored);
         (stored_name == name && version < today && (self.can_upgrade)(version)).then_some(version)
     }
@@ -71,6 +85,7 @@ impl Upgrade {
         out: &mut Vec<u8>,
     ) -> Result<(), UpgradeError> {
         out.clear();
-        (self.convert)(version, bytes, out)
+        let value = if self.timed { expiry::copy_deadline(bytes, out) } else { Some(bytes) };
+        value.map_or(Ok(()), |value| (self.convert)(version, value, out))
     }
 }

@@ -8,6 +8,7 @@ use pkv_fs::File;
 use super::Types;
 use crate::codec::split_version;
 use crate::error::{Error, Result};
+use crate::expiry;
 
 /// Reads the header at the start of a file. `Ok(Err(..))` is a header that does not stand.
 pub(crate) fn read_header(file: &dyn File) -> Result<Result<FileHeader, HeaderError>> {
@@ -78,7 +79,7 @@ pub(super) fn check_store(
         }
         Types::OfFolder => (first.key_schema.as_str(), first.value_schema.as_str(), false),
         Types::OfEachFile => {
-            let is_same_name = split_version(stored.1).0 == split_version(&first.value_schema).0;
+            let is_same_name = family(stored.1) == family(&first.value_schema);
             (first.key_schema.as_str(), first.value_schema.as_str(), is_same_name)
         }
     };
@@ -87,6 +88,10 @@ pub(super) fn check_store(
         ("value", stored.1, value, stored.1 == value || is_other_version),
     ];
     for (what, stored, asked, is_right) in checks {
+        let (is, wanted) = (family(stored), family(asked));
+        if !is_right && what == "value" && is.0 == wanted.0 && is.1 != wanted.1 {
+            return Err(Error::Expiry { path: path.to_path_buf(), has_expiry: is.1 });
+        }
         if !is_right {
             return Err(Error::WrongType {
                 path: path.to_path_buf(),
@@ -97,4 +102,12 @@ pub(super) fn check_store(
         }
     }
     Ok(())
+}
+
+/// The name of a schema without its version, and whether it is one of values with deadlines.
+fn family(value_schema: &str) -> (&str, bool) {
+    match expiry::inner_schema(value_schema) {
+        Some(inner) => (split_version(inner).0, true),
+        None => (split_version(value_schema).0, false),
+    }
 }

@@ -31,6 +31,7 @@ use pkv_snapshot_set::{
 
 use crate::codec::{Upgrade, split_version};
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::folder::{Identity, root_seed};
 use crate::log::{LogStart, Previous};
 use crate::map::{Map, MapOptions};
@@ -272,7 +273,7 @@ fn newest_value_schema<'a>(
 ) -> Option<&'a str> {
     let of_shards = shards.into_iter().flatten().map(|shard| &shard.header);
     let schemas = of_shards.chain(logs.headers()).map(|header| header.value_schema.as_str());
-    schemas.max_by_key(|schema| split_version(schema).1)
+    schemas.max_by_key(|schema| split_version(expiry::inner_schema(schema).unwrap_or(schema)).1)
 }
 
 fn identity_of(header: &FileHeader) -> Identity {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Store, encoded, encoded_pair};
-use crate::batch::BatchOps;
 use crate::codec::{Encode, Key, Value};
 use crate::error::{Error, Result};
 use crate::options::Durability;
@@ -185,7 +184,7 @@ impl<K: Key, V: Value> Transaction<'_, K, V> {
     }
 
     fn commit(self, durability: Durability) -> Result<()> {
-        let mut ops = BatchOps::new();
+        let mut ops = self.store.bytes.new_ops();
         for (key, value) in &self.reads {
             match value {
                 Some(value) => ops.conditions().equals(key, value)?,

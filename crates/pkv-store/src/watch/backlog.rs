@@ -18,6 +18,7 @@ use super::queue::Filter;
 use super::{Event, Old, Raw};
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::expiry::logged_value;
 use crate::recover::read_header;
 
 /// How much of a log is in memory at a time; a larger frame gets as much as it needs.
@@ -33,6 +34,8 @@ pub(super) struct Backlog {
     after_seq: u64,
     last_seq: u64,
     filter: Filter,
+    /// Values have deadlines before them.
+    timed: bool,
     ready: VecDeque<Event>,
 }
 
@@ -90,7 +93,8 @@ impl Backlog {
         let next_seq = logs.front().map_or(0, |log| log.before_seq).saturating_add(1);
         let ready = VecDeque::new();
         let offset = FRAMES_OFFSET;
-        Ok(Self { logs, offset, next_seq, after_seq, last_seq, filter, ready })
+        let timed = core.expiry.is_some();
+        Ok(Self { logs, offset, next_seq, after_seq, last_seq, filter, timed, ready })
     }
 
     /// The next event, if its write may be seen yet.
@@ -164,6 +168,8 @@ impl Backlog {
                 operation.map_err(|why| Error::damaged(path, frame.offset, why.to_string()))?;
             let (key, event) = match operation {
                 Operation::Set { key, value } => {
+                    let value = if self.timed { logged_value(key, value) } else { Some(value) };
+                    let Some(value) = value else { continue };
                     let old = Old::Unknown;
                     (Some(key), Event::Set { seq, key: key.into(), value: value.into(), old })
                 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Event, Old, Raw};
+use crate::expiry::DEADLINE_BYTES;
 use crate::map::ValueRef;
 
 /// The changes of one write.
@@ -22,6 +23,8 @@ enum Change {
 pub(crate) enum Noticed {
     Copied(Box<[u8]>),
     Shared(Arc<[u8]>),
+    /// A value behind its deadline.
+    Timed(Box<Noticed>),
 }
 
 impl Noticed {
@@ -29,8 +32,13 @@ impl Noticed {
         shared.map_or_else(|| Self::Copied(bytes.into()), |shared| Self::Shared(Arc::clone(shared)))
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn without_deadline(self) -> Self {
+        Self::Timed(Box::new(self))
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
         match self {
+            Noticed::Timed(stored) => stored.bytes().get(DEADLINE_BYTES..).unwrap_or_default(),
             Noticed::Copied(bytes) => bytes,
             Noticed::Shared(bytes) => bytes,
         }
@@ -48,6 +56,7 @@ impl From<ValueRef<'_>> for Noticed {
 
 impl Notice {
     /// Of one key.
+    #[cfg(test)]
     pub(crate) fn of(key: &[u8], old: Option<Noticed>, new: Option<Noticed>) -> Self {
         let mut notice = Self::default();
         notice.push(key, old, new);

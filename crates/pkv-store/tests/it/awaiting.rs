@@ -153,7 +153,7 @@ fn the_last_waker_is_the_one_that_is_woken() {
 #[test]
 fn a_failed_sync_resolves_every_future_with_an_error() {
     let (fs, store) = slow(Duration::from_millis(20));
-    fs.inject(Fault::once(Op::Sync, 1, FaultKind::Eio));
+    fs.inject(Fault::from_then_on(Op::Sync, 1, FaultKind::Eio));
     in_time("futures of a poisoned store", move || {
         let writes: Vec<_> = (0..20_u8).map(|n| store.insert_async(&[n], b"value")).collect();
         for write in writes {

@@ -114,7 +114,8 @@ impl Draw {
                 let batch = changes.iter().fold(store.batch(), |batch, change| match change {
                     Change::Set(key, value) => batch.insert(key, value),
                     Change::Remove(key) => batch.remove(key),
-                    Change::Clear => batch,
+                    // Drawn by themselves, or in tests of their own.
+                    Change::Clear | Change::SetUntil(..) | Change::Expire(_) => batch,
                 });
                 let batch =
                     self.conditions().iter().fold(batch, |batch, condition| match condition {

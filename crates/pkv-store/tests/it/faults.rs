@@ -145,7 +145,7 @@ impl Life<'_> {
         for change in draw.changes() {
             let key = match change {
                 Change::Set(key, _) | Change::Remove(key) => key,
-                Change::Clear => continue,
+                Change::Clear | Change::SetUntil(..) | Change::Expire(_) => continue,
             };
             let found = store.get(&key).map_err(|error| format!("a read failed: {error}"))?;
             expected(found.as_ref() == self.model.get(&key), format!("{key:?} after {outcome:?}"))?;
@@ -159,6 +159,7 @@ impl Life<'_> {
                 Change::Set(key, value) => drop(self.model.insert(key, value)),
                 Change::Remove(key) => drop(self.model.remove(&key)),
                 Change::Clear => self.model.clear(),
+                Change::SetUntil(..) | Change::Expire(_) => {}
             }
         }
     }

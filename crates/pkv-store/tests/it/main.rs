@@ -6,6 +6,7 @@ mod awaiting;
 mod compaction;
 mod concurrency;
 mod corrupt;
+mod crash_expiry;
 mod crash_rig;
 mod crash_sim;
 mod crash_threads;
@@ -13,6 +14,7 @@ mod damage;
 mod defects;
 #[cfg(feature = "tracing")]
 mod events;
+mod expiring;
 mod faults;
 mod fuzz_seeds;
 mod kill;
