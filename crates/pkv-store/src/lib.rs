@@ -44,5 +44,5 @@ pub use recover::{Phase, Progress, RecoveryReport, TornEnd};
 pub use stats::Stats;
 pub use store::{Batch, Entry, Integer, Iter, ModifiedEntry, Store, Transaction, View};
 pub use view::ByteView;
-pub use watch::{ByteWatch, ByteWatchBuilder, Event, Old, Watch, WatchBuilder};
+pub use watch::{ByteWatch, ByteWatchBuilder, Event, Events, Old, Watch, WatchBuilder};
 pub use write::Written;

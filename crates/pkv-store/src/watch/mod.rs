@@ -203,6 +203,11 @@ impl ByteWatch {
         std::future::poll_fn(|context| self.poll_recv(context)).await
     }
 
+    /// Goes over the events, waiting for each: see [`Watch::iter`].
+    pub fn iter(&mut self) -> Events<'_, Self> {
+        Events(self)
+    }
+
     /// The next event as `give` makes it; without one the task's waker is left in the queue.
     fn next_with<R>(
         &mut self,
@@ -276,16 +281,28 @@ impl Drop for ByteWatch {
     }
 }
 
-/// Waits for each; ends when the store is closed, and behind the error of one that takes no writes any more.
-impl Iterator for ByteWatch {
+/// Goes over the events of a watch, waiting for each: see [`Watch::iter`].
+#[derive(Debug)]
+pub struct Events<'a, W>(&'a mut W);
+
+impl Iterator for Events<'_, ByteWatch> {
     type Item = Result<Event>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
+        if self.0.ended {
             return None;
         }
-        let event = self.recv();
-        self.unless_ended(event)
+        let event = self.0.recv();
+        self.0.unless_ended(event)
+    }
+}
+
+impl<'a> IntoIterator for &'a mut ByteWatch {
+    type Item = Result<Event>;
+    type IntoIter = Events<'a, ByteWatch>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Events(self)
     }
 }
 
@@ -318,6 +335,13 @@ impl<K: Key, V: Value> Watch<K, V> {
         self.bytes.wait_with(None, decoded)?.unwrap_or(Err(Error::Closed))
     }
 
+    /// Goes over the events, waiting for each. Ends when the store is closed and everything was told, and
+    /// behind the error of a store that takes no writes any more. `for event in &mut watch` is the same. (A
+    /// watch is no iterator itself, since it is a stream.)
+    pub fn iter(&mut self) -> Events<'_, Self> {
+        Events(self)
+    }
+
     /// Waits for the next event, at most so long; `None`: none came. Errors as for [`Watch::recv`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Event<K, V>>> {
         self.bytes.wait_with(Instant::now().checked_add(timeout), decoded)?.transpose()
@@ -339,16 +363,24 @@ impl<K: Key, V: Value> Watch<K, V> {
     }
 }
 
-/// Waits for each; ends when the store is closed, and behind the error of one that takes no writes any more.
-impl<K: Key, V: Value> Iterator for Watch<K, V> {
+impl<K: Key, V: Value> Iterator for Events<'_, Watch<K, V>> {
     type Item = Result<Event<K, V>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.bytes.ended {
+        if self.0.bytes.ended {
             return None;
         }
-        let event = self.recv();
-        self.bytes.unless_ended(event)
+        let event = self.0.recv();
+        self.0.bytes.unless_ended(event)
+    }
+}
+
+impl<'a, K: Key, V: Value> IntoIterator for &'a mut Watch<K, V> {
+    type Item = Result<Event<K, V>>;
+    type IntoIter = Events<'a, Watch<K, V>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        Events(self)
     }
 }
 

@@ -396,8 +396,8 @@ fn a_poisoned_store_ends_its_watches() {
                 }
                 assert!(matches!(process.recv(), Err(Error::Poisoned(_))));
                 // Said once to who goes over events, and then it is over.
-                assert!(matches!(process.next(), Some(Err(Error::Poisoned(_)))));
-                assert!(process.next().is_none());
+                assert!(matches!(process.iter().next(), Some(Err(Error::Poisoned(_)))));
+                assert!(process.iter().next().is_none());
                 assert!(matches!(store.watch().start(), Err(Error::Poisoned(_))));
                 power.join().unwrap()
             })
@@ -423,7 +423,7 @@ fn a_close_ends_a_watch_when_everything_was_told() {
     });
     assert!(matches!(waiting, Err(Error::Closed)));
     for watch in [&mut process, &mut power] {
-        let told: Vec<String> = watch.map(|event| line(&event.unwrap())).collect();
+        let told: Vec<String> = watch.iter().map(|event| line(&event.unwrap())).collect();
         assert_eq!(told, ["1 a: absent -> 1"]);
         assert!(matches!(watch.recv(), Err(Error::Closed)));
     }
