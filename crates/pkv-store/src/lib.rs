@@ -13,6 +13,7 @@ mod events;
 mod expiry;
 mod folder;
 mod frame;
+pub mod guide;
 mod health;
 mod histogram;
 mod inspect;
