@@ -34,7 +34,7 @@ impl Flags {
         mut watch: Watch<String, bool>,
         audit: &mut Vec<String>,
     ) -> Result<(), Failure> {
-        for event in &mut watch {
+        for event in watch.iter() {
             let (name, is_on) = match event? {
                 Event::Set { seq, key, value, old } => {
                     let was = match old {

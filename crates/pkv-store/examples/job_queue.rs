@@ -94,15 +94,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut finished = 0;
         let mut idle = 0;
         while idle < 20 {
-            match queue.claim(&worker)? {
-                Some((id, job)) => {
-                    finished += u64::from(queue.finish(id, &worker, &format!("{job}: done"))?);
-                }
-                None => {
-                    idle += 1;
-                    std::thread::sleep(Duration::from_millis(25));
-                }
-            }
+            let Some((id, job)) = queue.claim(&worker)? else {
+                idle += 1;
+                std::thread::sleep(Duration::from_millis(25));
+                continue;
+            };
+            finished += u64::from(queue.finish(id, &worker, &format!("{job}: done"))?);
         }
         Ok(finished)
     };

@@ -100,7 +100,7 @@ impl ByteStore {
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         reentry::check(&self.core)?;
         if self.core.expiry.is_some() {
-            return self.core.get_timed(key, read);
+            return Ok(self.core.get_timed(key, read));
         }
         let hash = self.core.map.hash(key);
         let shard = self.core.map.read(self.core.map.shard_index(hash));

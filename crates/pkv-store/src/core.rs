@@ -230,7 +230,7 @@ impl Core {
         let ended = self.log.end();
         self.log.finish_callbacks();
         self.log.tell_watches();
-        self.watch.end(None);
+        self.watch.close();
         self.folder.release();
         events::closed(&self.folder.dir, ended.as_ref().copied());
         ended

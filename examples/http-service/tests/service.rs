@@ -1,5 +1,5 @@
 //! The service over real connections on the loopback.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failure fails the test")]
+#![expect(clippy::unwrap_used, reason = "a failure fails the test")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

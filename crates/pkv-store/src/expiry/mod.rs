@@ -279,11 +279,7 @@ impl Core {
 
     /// [`ByteStore::get_with`] where values have deadlines.
     #[cold]
-    pub(crate) fn get_timed<R>(
-        &self,
-        key: &[u8],
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> Result<Option<R>> {
+    pub(crate) fn get_timed<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let hash = self.map.hash(key);
         let mut expired_ms = 0;
         let shard = self.map.read(self.map.shard_index(hash));
@@ -292,7 +288,7 @@ impl Core {
         let answer = shown.map(|value| reentry::run(self, || read(value)));
         drop(shard);
         self.record_time_if_possible(expired_ms);
-        Ok(answer)
+        answer
     }
 
     /// [`Core::write_one`] where values have deadlines: `decide` sees and makes values without. A value that

@@ -75,7 +75,7 @@ impl Event {
 impl Backlog {
     /// Opens the logs that hold the writes above `after_seq` up to `last_seq`.
     pub(super) fn open(core: &Core, filter: Filter, after_seq: u64, last_seq: u64) -> Result<Self> {
-        let mut logs = core.folder.with_set(|set| {
+        let mut logs: VecDeque<Log> = core.folder.with_set(|set| {
             let diffs =
                 set.snapshots().iter().filter(|info| info.snapshot_type == SnapshotType::Diff);
             let mut logs = VecDeque::new();
@@ -85,6 +85,11 @@ impl Backlog {
             }
             Ok(logs)
         })?;
+        // Values that an older version of their type has written are upgraded by opening alone.
+        let is_older = |log: &Log| log.header.value_schema != core.folder.identity.value_schema;
+        if let Some(older) = logs.iter().rposition(is_older) {
+            logs.drain(..=older);
+        }
         let Some(first) = logs.iter().rposition(|log| log.before_seq <= after_seq) else {
             let oldest_seq = logs.front().map_or(last_seq, |log| log.before_seq);
             return Err(Error::WatchTooOld { after_seq, oldest_seq });

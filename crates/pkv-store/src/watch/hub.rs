@@ -14,7 +14,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use super::notice::{Notice, Told};
-use super::queue::Queue;
+use super::queue::{End, Queue};
 use crate::health::Cause;
 
 /// Where writes meet watches.
@@ -36,7 +36,7 @@ struct State {
     /// Notices that wait for one before them.
     early: BTreeMap<u64, Notice>,
     queues: Vec<Arc<Queue>>,
-    ended: Option<Option<Cause>>,
+    ended: Option<End>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,8 +68,8 @@ impl Hub {
         self.durable_seq.fetch_max(durable_seq, Ordering::AcqRel);
         {
             let mut state = self.state.lock();
-            if let Some(cause) = state.ended.clone() {
-                queue.end(cause);
+            if let Some(end) = &state.ended {
+                queue.end(end);
             }
             state.queues.push(Arc::clone(queue));
             if let Phase::On(next) = state.phase {
@@ -129,7 +129,7 @@ impl Hub {
     pub(crate) fn settle(&self, durable_seq: u64, poisoned: Option<Cause>) {
         self.durable_seq.fetch_max(durable_seq, Ordering::AcqRel);
         if let Some(cause) = poisoned {
-            return self.end(Some(cause));
+            return self.end(&End::Poisoned(cause));
         }
         if !self.is_on() {
             return;
@@ -146,12 +146,16 @@ impl Hub {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// No write comes any more.
-    pub(crate) fn end(&self, cause: Option<Cause>) {
+    /// The store is closed, and no write comes any more.
+    pub(crate) fn close(&self) {
+        self.end(&End::Closed);
+    }
+
+    fn end(&self, end: &End) {
         let wakers: Vec<Waker> = {
             let mut state = self.state.lock();
-            state.ended.get_or_insert(cause.clone());
-            state.queues.iter().filter_map(|queue| queue.end(cause.clone())).collect()
+            state.ended.get_or_insert(end.clone());
+            state.queues.iter().filter_map(|queue| queue.end(end)).collect()
         };
         wakers.into_iter().for_each(Waker::wake);
     }

@@ -231,7 +231,7 @@ impl ByteWatch {
                 Ok(Some(give(Event::Lagged { first_seq, last_seq })))
             }
             Next::Pending => Ok(None),
-            Next::Ended(cause) => Err(cause.map_or(Error::Closed, Error::Poisoned)),
+            Next::Ended(end) => Err(end.into()),
         }
     }
 
@@ -297,15 +297,6 @@ impl Iterator for Events<'_, ByteWatch> {
     }
 }
 
-impl<'a> IntoIterator for &'a mut ByteWatch {
-    type Item = Result<Event>;
-    type IntoIter = Events<'a, ByteWatch>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        Events(self)
-    }
-}
-
 /// The changes of a store, decoded. See [`crate::Store::watch`].
 #[must_use = "a watch that is dropped sees nothing"]
 pub struct Watch<K, V> {
@@ -336,8 +327,8 @@ impl<K: Key, V: Value> Watch<K, V> {
     }
 
     /// Goes over the events, waiting for each. Ends when the store is closed and everything was told, and
-    /// behind the error of a store that takes no writes any more. `for event in &mut watch` is the same. (A
-    /// watch is no iterator itself, since it is a stream.)
+    /// behind the error of a store that takes no writes any more. (A watch is no iterator itself, since it is a
+    /// stream.)
     pub fn iter(&mut self) -> Events<'_, Self> {
         Events(self)
     }
@@ -372,15 +363,6 @@ impl<K: Key, V: Value> Iterator for Events<'_, Watch<K, V>> {
         }
         let event = self.0.recv();
         self.0.bytes.unless_ended(event)
-    }
-}
-
-impl<'a, K: Key, V: Value> IntoIterator for &'a mut Watch<K, V> {
-    type Item = Result<Event<K, V>>;
-    type IntoIter = Events<'a, Watch<K, V>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        Events(self)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::hub::Hub;
 use super::notice::Told;
@@ -38,8 +38,25 @@ pub(super) enum Next {
     /// Writes that were dropped, first and last.
     Lagged(u64, u64),
     Pending,
-    /// Nothing comes any more, because of this.
-    Ended(Option<Cause>),
+    /// Nothing comes any more.
+    Ended(End),
+}
+
+/// Why no event comes any more.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    Closed,
+    /// The store takes no writes because of this.
+    Poisoned(Cause),
+}
+
+impl From<End> for Error {
+    fn from(end: End) -> Self {
+        match end {
+            End::Closed => Error::Closed,
+            End::Poisoned(cause) => Error::Poisoned(cause),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -63,7 +80,7 @@ struct Inner {
     waker: Option<Waker>,
     /// Rises with every change, so that a consumer does not sleep through one.
     ticket: u64,
-    ended: Option<Option<Cause>>,
+    ended: Option<End>,
 }
 
 impl Queue {
@@ -114,13 +131,13 @@ impl Queue {
     }
 
     /// Nothing comes any more. What is there is still told, as far as it may be.
-    pub(super) fn end(&self, cause: Option<Cause>) -> Option<Waker> {
+    pub(super) fn end(&self, end: &End) -> Option<Waker> {
         let mut inner = self.inner.lock();
-        inner.ended.get_or_insert(cause);
+        inner.ended.get_or_insert_with(|| end.clone());
         self.wake(inner)
     }
 
-    fn wake(&self, mut inner: parking_lot::MutexGuard<'_, Inner>) -> Option<Waker> {
+    fn wake(&self, mut inner: MutexGuard<'_, Inner>) -> Option<Waker> {
         inner.ticket += 1;
         self.changed.notify_one();
         inner.waker.take()
@@ -144,35 +161,21 @@ impl Queue {
             Some(_) => {}
         }
         // What is left in the queue of an ended store never became durable.
-        if let Some(cause) = &inner.ended {
-            return Next::Ended(cause.clone());
+        if let Some(end) = &inner.ended {
+            return Next::Ended(end.clone());
         }
-        self.leave_waker(inner, context);
+        leave_waker(inner, context);
         Next::Pending
     }
 
     /// Leaves the waker and waits for any change of the queue. An error where nothing comes any more.
     pub(super) fn wait_for_more(&self, context: Option<&mut Context<'_>>) -> Result<()> {
         let inner = self.inner.lock();
-        if let Some(cause) = &inner.ended {
-            return Err(cause.clone().map_or(Error::Closed, Error::Poisoned));
+        if let Some(end) = &inner.ended {
+            return Err(end.clone().into());
         }
-        self.leave_waker(inner, context);
+        leave_waker(inner, context);
         Ok(())
-    }
-
-    fn leave_waker(
-        &self,
-        mut inner: parking_lot::MutexGuard<'_, Inner>,
-        context: Option<&mut Context<'_>>,
-    ) {
-        let Some(context) = context else { return };
-        let is_same = inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
-        if !is_same {
-            let old = inner.waker.replace(context.waker().clone());
-            drop(inner);
-            drop(old);
-        }
     }
 
     /// Says how far the queue has changed; see [`Queue::wait_past`].
@@ -194,5 +197,16 @@ impl Queue {
             }
         }
         true
+    }
+}
+
+/// Leaves the task's waker for the next change.
+fn leave_waker(mut inner: MutexGuard<'_, Inner>, context: Option<&mut Context<'_>>) {
+    let Some(context) = context else { return };
+    let is_same = inner.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker()));
+    if !is_same {
+        let old = inner.waker.replace(context.waker().clone());
+        drop(inner);
+        drop(old);
     }
 }

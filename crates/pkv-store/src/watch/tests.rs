@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::hub::Hub;
 use super::notice::{Notice, Noticed};
-use super::queue::{Filter, Next, Queue};
+use super::queue::{End, Filter, Next, Queue};
 
 fn notice(n: u64) -> Notice {
     let value = Noticed::new(&n.to_le_bytes(), None);
@@ -95,9 +95,9 @@ fn a_watch_of_durable_changes_sees_them_when_they_are() {
     hub.settle(5, None);
     assert_ne!(queue.ticket(), ticket, "nobody was told");
     assert_eq!(seqs(&hub, &queue), [3, 4, 5]);
-    hub.end(None);
+    hub.close();
     assert_eq!(seqs(&hub, &queue), []);
-    assert!(matches!(queue.next(&hub, None), Next::Ended(None)));
+    assert!(matches!(queue.next(&hub, None), Next::Ended(End::Closed)));
 }
 
 #[test]

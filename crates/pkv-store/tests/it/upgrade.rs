@@ -279,3 +279,50 @@ fn an_upgrade_that_is_cut_off_anywhere_is_one() {
         }
     }
 }
+
+/// With expiry the value behind the deadline is upgraded; the deadline stays, and so does what the store
+/// has recorded of time, which is of no type.
+#[test]
+fn values_with_deadlines_are_upgraded_behind_them() {
+    let (second, hour) = (std::time::Duration::from_secs(1), std::time::Duration::from_secs(3600));
+    for compacted in [false, true] {
+        let fs = SimFs::new(1);
+        fs.set_unix_time_ms(1_000_000);
+        let options = options(&fs, LogWay::Written).expiry(true);
+        let store: Store<u8, V1> = options.open(DIR).unwrap();
+        store.insert_with_ttl(&1, &V1("gone".into()), second).unwrap();
+        store.insert_with_ttl(&2, &V1("here".into()), hour).unwrap();
+        store.insert(&3, &V1("for good".into())).unwrap();
+        fs.set_unix_time_ms(1_001_000);
+        assert_eq!(store.get(&1).unwrap(), None);
+        if compacted {
+            store.compact().unwrap();
+        }
+        store.close().unwrap();
+
+        fs.set_unix_time_ms(1_000_000);
+        let store: Store<u8, V2> = options.open(DIR).unwrap();
+        assert_eq!(store.get(&1).unwrap(), None, "the record is lost");
+        assert_eq!(store.get(&2).unwrap(), Some(upgraded("here")));
+        assert_eq!(store.get(&3).unwrap(), Some(upgraded("for good")));
+        assert_eq!(store.ttl(&2).unwrap().flatten(), Some(hour - second));
+        assert_eq!(store.ttl(&3).unwrap(), Some(None));
+        // Old logs hold values of the old version: a watch does not reach back to them.
+        let last_seq = store.bytes().last_seq();
+        let resumed = store.watch().after(last_seq - 1).start();
+        assert!(matches!(resumed, Err(Error::WatchTooOld { .. })), "{resumed:?}");
+        store.insert(&4, &upgraded("new")).unwrap();
+        store.compact().unwrap();
+        store.close().unwrap();
+
+        let plain = crate::crash_rig::options(&fs, LogWay::Written);
+        assert!(matches!(plain.open::<u8, V2>(DIR), Err(Error::Expiry { has_expiry: true, .. })));
+        assert!(matches!(plain.open::<u8, V1>(DIR), Err(Error::Expiry { has_expiry: true, .. })));
+        assert!(matches!(options.open::<u8, V1>(DIR), Err(Error::WrongType { .. })));
+        // A tool that knows no types sees the values, and what has expired not.
+        let untyped = ByteStore::open_untyped(DIR, &plain).unwrap();
+        assert_eq!(untyped.schemas(), ("u8", "thing.2"));
+        assert_eq!(untyped.iter().count(), 3);
+        assert_eq!(V2::decode(&untyped.get(&[2]).unwrap().unwrap()).unwrap(), upgraded("here"));
+    }
+}
