@@ -61,7 +61,7 @@ impl Ledger {
 fn events() -> impl Iterator<Item = Event> {
     (0..1000).map(|n: u64| Event {
         id: format!("event {n}"),
-        account: if n % 3 == 0 { "alice" } else { "bob" },
+        account: if n.is_multiple_of(3) { "alice" } else { "bob" },
         cents: n,
     })
 }

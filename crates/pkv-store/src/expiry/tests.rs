@@ -9,7 +9,8 @@ use super::clock::Clock;
 
 fn clock(highest_ms: u64) -> (Arc<SimFs>, Clock) {
     let fs = SimFs::new(1);
-    let clock = Clock::new(Arc::clone(&fs) as Arc<dyn Fs>, highest_ms);
+    let shared: Arc<dyn Fs> = fs.clone();
+    let clock = Clock::new(shared, highest_ms);
     (fs, clock)
 }
 

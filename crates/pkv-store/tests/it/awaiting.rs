@@ -1,11 +1,6 @@
 //! Writes that are awaited, under executors made here: what a future says, when, and that it always says
 //! something. Tokio and smol have their turn in `examples/http-service`, which depends on them.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failure in a helper fails the test"
-)]
+#![expect(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
 
 use std::future::Future;
 use std::path::Path;
@@ -55,11 +50,15 @@ fn poll_once<F: Future + Unpin>(future: &mut F, count: &Arc<Count>) -> Poll<F::O
     std::pin::Pin::new(future).poll(&mut Context::from_waker(&waker))
 }
 
+fn shared(fs: &Arc<SimFs>) -> Arc<dyn pkv_fs::Fs> {
+    fs.clone()
+}
+
 /// A store whose syncs take so long.
 fn slow(pause: Duration) -> (Arc<SimFs>, ByteStore) {
     let fs = SimFs::new(7);
     let options = Options::new()
-        .file_system(fs.clone() as Arc<dyn pkv_fs::Fs>)
+        .file_system(shared(&fs))
         .log_way(LogWay::Mapped)
         .map_shards(4)
         .segment_bytes(64 * 1024, 64 * 1024)
@@ -188,7 +187,7 @@ fn a_close_resolves_every_future() {
 #[test]
 fn without_threads_the_call_syncs_and_the_future_is_ready() {
     let fs = SimFs::new(7);
-    let options = Options::new().file_system(fs.clone() as Arc<dyn pkv_fs::Fs>).background(false);
+    let options = Options::new().file_system(shared(&fs)).background(false);
     let store = ByteStore::open(Path::new(DIR), &options).unwrap();
     let mut write = store.insert_async(b"key", b"value");
     let count = Arc::new(Count::default());

@@ -29,18 +29,20 @@ struct Workload<'a> {
     random: Random,
     next_id: u64,
     now_ms: u64,
-    /// Deadlines of what was set and not seen to be gone.
+    /// Up to when the store has said that what expired is gone.
+    recorded_ms: Option<u64>,
+    /// Deadlines of what was set and not swept away.
     deadlines: BTreeMap<Vec<u8>, u64>,
 }
 
 impl Workload<'_> {
-    /// Notes what `work` does: nothing, if it wrote nothing.
+    /// Notes what `work` does.
     fn step(
         &mut self,
         store: &ByteStore,
         change: Change<Vec<u8>, Vec<u8>>,
         durability: Durability,
-        work: impl FnOnce(&ByteStore) -> Option<u64>,
+        work: impl FnOnce(&ByteStore) -> u64,
     ) {
         let id = self.next_id;
         self.next_id += 1;
@@ -49,21 +51,28 @@ impl Workload<'_> {
             Durability::Power => pkv_sim::Durability::Power,
             _ => pkv_sim::Durability::Process,
         };
-        match work(store) {
-            Some(seq) => self.acks.acknowledge(id, Some(seq), survives),
-            None => self.acks.refuse(id),
-        }
+        self.acks.acknowledge(id, Some(work(store)), survives);
     }
 
-    /// Looks at something that has expired: from here on it is gone.
-    fn look(&mut self, store: &ByteStore, look: impl FnOnce(&ByteStore)) {
+    /// Looks at what has expired, `expired_ms` the last of it: from here on all that has expired is gone, if the
+    /// store has not said so before.
+    fn look(&mut self, store: &ByteStore, expired_ms: Option<u64>, look: impl FnOnce(&ByteStore)) {
+        if expired_ms <= self.recorded_ms {
+            return look(store);
+        }
         let now_ms = self.now_ms;
+        self.recorded_ms = Some(now_ms);
         self.step(store, Change::Expire(now_ms), Durability::Process, |store| {
             let before = store.last_seq();
             look(store);
-            // Where nothing was written the log has said it before.
-            (store.last_seq() > before).then_some(before + 1)
+            // The record comes first of what a look may write.
+            store.last_seq().min(before + 1)
         });
+    }
+
+    /// The last deadline that has come.
+    fn expired_ms(&self) -> Option<u64> {
+        self.deadlines.values().copied().filter(|at| *at <= self.now_ms).max()
     }
 
     fn one(&mut self, store: &ByteStore) {
@@ -79,21 +88,26 @@ impl Workload<'_> {
                 let change = Change::SetUntil(key.clone(), value.clone(), deadline_ms);
                 self.step(store, change, durability, |store| {
                     let ttl = Duration::from_millis(ttl_ms);
-                    Some(store.insert_with_ttl(&key, &value, ttl, durability).unwrap().seq)
+                    store.insert_with_ttl(&key, &value, ttl, durability).unwrap().seq
                 });
             }
             5 => {
                 self.deadlines.remove(&key);
                 let change = Change::Set(key.clone(), value.clone());
                 self.step(store, change, durability, |store| {
-                    Some(store.insert(&key, &value, durability).unwrap().seq)
+                    store.insert(&key, &value, durability).unwrap().seq
                 });
             }
             6..9 if self.deadlines.get(&key).is_some_and(|at| *at <= self.now_ms) => {
-                self.look(store, |store| assert_eq!(store.get(&key).unwrap(), None));
+                let expired_ms = self.deadlines.get(&key).copied();
+                self.look(store, expired_ms, |store| assert_eq!(store.get(&key).unwrap(), None));
             }
-            9 => self.look(store, |store| drop(contents(store))),
-            10 => self.look(store, |store| assert!(store.sweep().is_ok())),
+            9 => self.look(store, self.expired_ms(), |store| drop(contents(store))),
+            10 => {
+                self.look(store, self.expired_ms(), |store| assert!(store.sweep().is_ok()));
+                let now_ms = self.now_ms;
+                self.deadlines.retain(|_, at| *at > now_ms);
+            }
             _ => {
                 self.now_ms += self.random.below(2000);
                 self.fs.set_unix_time_ms(self.now_ms);
@@ -106,7 +120,8 @@ fn workload(fs: &Arc<SimFs>, acks: &AckLog<Event>, way: LogWay) {
     fs.set_unix_time_ms(T0);
     let random = Random(pkv_fs::Fs::random_u64(&**fs));
     let deadlines = BTreeMap::new();
-    let mut workload = Workload { fs, acks, random, next_id: 1, now_ms: T0, deadlines };
+    let (now_ms, recorded_ms) = (T0, None);
+    let mut workload = Workload { fs, acks, random, next_id: 1, now_ms, recorded_ms, deadlines };
     let store = open(fs, way).expect("an empty disk opens");
     (0..25).for_each(|_| workload.one(&store));
     store.compact().expect("a compaction on a good disk");

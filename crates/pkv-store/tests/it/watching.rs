@@ -1,11 +1,6 @@
 //! Watching: every committed change once, in order, with what it changed; and what happens at the edges:
 //! lagging, resuming, syncs, failures, the end.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a failure in a helper fails the test"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failure in a helper fails the test")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -249,7 +244,9 @@ fn watches_that_come_and_go_amid_writers_miss_nothing() {
             }
             rounds
         });
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        for writer in writers {
+            writer.join().unwrap();
+        }
         done.store(true, Ordering::SeqCst);
         watcher.join().unwrap()
     });
@@ -342,8 +339,9 @@ fn what_the_logs_do_not_reach_back_to_is_an_error() {
 /// A store that syncs when it is told.
 fn sim(background: bool) -> (Arc<SimFs>, ByteStore) {
     let fs = SimFs::new(7);
+    let shared: Arc<dyn pkv_fs::Fs> = fs.clone();
     let options = Options::new()
-        .file_system(fs.clone() as Arc<dyn pkv_fs::Fs>)
+        .file_system(shared)
         .log_way(LogWay::Written)
         .map_shards(4)
         .segment_bytes(64 * 1024, 64 * 1024)
