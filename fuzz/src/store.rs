@@ -79,6 +79,8 @@ pub fn apply(contents: &mut Contents, changes: &[Change<Bytes, Bytes>]) {
             Change::Set(key, value) => drop(contents.insert(key.clone(), value.clone())),
             Change::Remove(key) => drop(contents.remove(key)),
             Change::Clear => contents.clear(),
+            // Of stores with expiry.
+            Change::SetUntil(..) | Change::Expire(_) => {}
         }
     }
 }
@@ -99,7 +101,7 @@ pub fn write(
             let filled = batch.iter().fold(store.batch(), |filled, change| match change {
                 Change::Set(key, value) => filled.insert(key, value),
                 Change::Remove(key) => filled.remove(key),
-                Change::Clear => filled,
+                Change::Clear | Change::SetUntil(..) | Change::Expire(_) => filled,
             });
             filled.commit(durability)
         }

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use crate::arguments::Arguments;
 use crate::cargo::{Cargo, workspace};
+use crate::tidy::manifest::entries;
 use crate::{Failure, Outcome, failed};
 
-/// `test`: the examples first, then all tests, so that a log ends with the lines of `cargo test`.
+/// `test`: the examples first, then each crate with each of its features alone and with none, then all
+/// tests with all features, so that a log ends with the lines of `cargo test`.
 pub(crate) fn test(mut arguments: Arguments) -> Outcome {
     let is_quick = arguments.flag("--quick");
     arguments.finish()?;
@@ -26,6 +28,12 @@ pub(crate) fn test(mut arguments: Arguments) -> Outcome {
             &example,
         ])
         .run()?;
+    }
+    for (package, feature) in features(workspace())? {
+        Cargo::new(["test", "--lib", "--bins", "--tests", "--no-default-features"])
+            .arguments(["--package".to_owned(), package])
+            .arguments(feature.into_iter().flat_map(|feature| ["--features".to_owned(), feature]))
+            .run()?;
     }
     Cargo::new(all).run()
 }
@@ -71,6 +79,24 @@ pub(crate) fn examples(root: &Path) -> Result<Vec<(String, String)>, Failure> {
     Ok(found)
 }
 
+/// Each crate that has features, with each of them and with none, as (package, feature).
+pub(crate) fn features(root: &Path) -> Result<Vec<(String, Option<String>)>, Failure> {
+    let mut found = Vec::new();
+    for package in names_in(&root.join("crates"))? {
+        let path = root.join("crates").join(&package).join("Cargo.toml");
+        let text = std::fs::read_to_string(&path).map_err(failed(path.display()))?;
+        let entries = entries(&text);
+        let of_package = entries.iter().filter(|entry| entry.section == "features");
+        let alone = of_package.map(|entry| entry.key).filter(|key| *key != "default");
+        let mut alone = alone.map(|key| (package.clone(), Some(key.to_owned()))).peekable();
+        if alone.peek().is_some() {
+            found.push((package.clone(), None));
+        }
+        found.extend(alone);
+    }
+    Ok(found)
+}
+
 /// The names in a folder, sorted; those that are not UTF-8 are nobody's here.
 pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
     let entries = std::fs::read_dir(folder).map_err(failed(folder.display()))?;
@@ -81,4 +107,20 @@ pub(crate) fn names_in(folder: &Path) -> Result<Vec<String>, Failure> {
     }
     names.sort();
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_feature_is_tested_alone_and_every_crate_with_features_without_them() {
+        let found = features(workspace()).unwrap();
+        let has = |package: &str, feature: Option<&str>| {
+            found.contains(&(package.to_owned(), feature.map(str::to_owned)))
+        };
+        assert!(has("pkv-store", None) && has("pkv-store", Some("serde")), "{found:?}");
+        assert!(has("pkv-store", Some("prost")) && has("pkv-fs", Some("mmap")), "{found:?}");
+        assert!(!has("pkv-fs", Some("default")) && !has("pkv-sim", None), "{found:?}");
+    }
 }

@@ -62,7 +62,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "test",
         synopsis: "test [--quick]",
-        help: "every test, doc test and example (--quick: unit and integration tests only)",
+        help: "every test, doc test and example; each feature alone (--quick: unit and integration tests only)",
         run: checks::test,
     },
     Command {

@@ -42,6 +42,8 @@ const REPAIR: &str = "crates/pkv-store/src/recover/repair.rs";
 const REPLAY: &str = "crates/pkv-store/src/recover/replay.rs";
 const COPY: &str = "crates/pkv-store/src/map/copy.rs";
 const WRITE: &str = "crates/pkv-store/src/write.rs";
+const EXPIRY: &str = "crates/pkv-store/src/expiry/mod.rs";
+const HUB: &str = "crates/pkv-store/src/watch/hub.rs";
 
 const POWER_CUT: &str = "crash_sim::a_power_cut_leaves_a_prefix_mapped";
 const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[] };
@@ -51,6 +53,22 @@ const LOCK_THEN_SCAN: &str = "        let lock = match fs.lock(&lock_path, optio
 const SCAN_THEN_LOCK: &str = "        let (judgement, interrupted_creation) = survey(&*fs, &dir)?;\n        let lock = match fs.lock(&lock_path, options.lock_wait) {\n            Ok(lock) => lock,\n            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {\n                return Err(Error::Locked { path: lock_path });\n            }\n            Err(error) => return Err(error.into()),\n        };\n\n";
 
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "tell of an expiry that the log does not hold",
+        file: EXPIRY,
+        find: "        drop(shard);\n        self.record_time_if_possible(expired_ms);\n        answer\n",
+        replace: "        drop(shard);\n        answer\n",
+        catch: store(&["crash_expiry::after_a_kill_nothing_comes_back_that_was_seen_to_be_gone"]),
+    },
+    Mutant {
+        name: "tell watches in the order of arrival",
+        file: HUB,
+        find: "            Phase::On(next) if seq == next => {",
+        replace: "            Phase::On(_) => {",
+        catch: store(&[
+            "watching::changes_of_many_threads_come_in_order_and_lead_to_what_the_store_holds",
+        ]),
+    },
     Mutant {
         name: "drop a folder sync",
         file: SET,
@@ -143,6 +161,20 @@ const MUTANTS: &[Mutant] = &[
         catch: store(&[POWER_CUT]),
     },
     Mutant {
+        name: "others may come between the conditions of a batch and its changes",
+        file: WRITE,
+        find: "            checked?;\n",
+        replace: "            checked?;\n            drop(shards);\n            std::thread::yield_now();\n            shards = prepared.lock(&self.map);\n",
+        catch: store(&["crash_threads::a_kill_amid_threads_loses_nothing"]),
+    },
+    Mutant {
+        name: "a view is not told of a batch",
+        file: WRITE,
+        find: "                prepared.keep(&self.map, &self.views, &shards)?;\n",
+        replace: "",
+        catch: store(&["views::no_view_shows_a_part_of_a_batch", "views::views_follow_a_model"]),
+    },
+    Mutant {
         name: "a copy that misses entries when a bucket splits",
         file: COPY,
         find: "        Ok(bucket.last.checked_add(1).map(Cursor))",
@@ -173,7 +205,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a value visible after its write failed",
         file: WRITE,
-        find: "                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => return Err(error),",
+        find: "                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),",
         replace: "                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => {\n                    if let Some(value) = value {\n                        drop(shard.set(hash, key, value));\n                    }\n                    return Err(error);\n                }",
         catch: store(&["faults::every_call_may_fail_written"]),
     },

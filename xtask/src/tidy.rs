@@ -5,7 +5,7 @@
 
 mod documents;
 mod layers;
-mod manifest;
+pub(crate) mod manifest;
 mod rust;
 mod sources;
 

@@ -87,7 +87,8 @@ pub trait Fs: Debug + Send + Sync {
     /// A fresh random number, for salts and seeds. The simulation returns a seeded sequence.
     fn random_u64(&self) -> u64;
 
-    /// Milliseconds since 1970, as information only: no decision about data depends on it.
+    /// Milliseconds since 1970, by the wall clock, which may be set at any time: nothing depends on it but the
+    /// expiry of entries that were given a time to live.
     fn unix_time_ms(&self) -> u64;
 }
 

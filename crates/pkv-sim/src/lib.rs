@@ -23,4 +23,4 @@ pub use crash::{Cuts, Explorer, REPLAY_VARIABLE, Report, Violation};
 pub use disk::SimFs;
 pub use fault::{Fault, FaultKind};
 pub use journal::{Journal, Replay};
-pub use model::{Change, Durability, History, WriteEvent, WriteId};
+pub use model::{Change, Condition, Durability, History, WriteEvent, WriteId};

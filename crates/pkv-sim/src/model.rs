@@ -15,10 +15,38 @@ use crate::choice::Crash;
 pub enum Change<K, V> {
     /// The key has this value from now on.
     Set(K, V),
+    /// The key has this value until this time, in milliseconds; from then on it is gone.
+    SetUntil(K, V, u64),
     /// The key is gone.
     Remove(K),
     /// Every key is gone.
     Clear,
+    /// Every key is gone whose deadline is not after this time: somebody was told so of one of them, or they
+    /// were swept away. None of them may come back, whatever the clock says after the crash.
+    Expire(u64),
+}
+
+/// What a write depends on: it is made only if this holds just before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition<K, V> {
+    /// The key has this value.
+    Equals(K, V),
+    /// The key is not there.
+    Absent(K),
+    /// The key is there, with whatever value.
+    Present(K),
+}
+
+impl<K: Ord, V: PartialEq> Condition<K, V> {
+    /// Whether it holds in these contents.
+    #[must_use]
+    pub fn holds(&self, contents: &BTreeMap<K, V>) -> bool {
+        match self {
+            Condition::Equals(key, value) => contents.get(key) == Some(value),
+            Condition::Absent(key) => !contents.contains_key(key),
+            Condition::Present(key) => contents.contains_key(key),
+        }
+    }
 }
 
 /// What an acknowledged write survives.
@@ -38,6 +66,9 @@ pub type WriteId = u64;
 pub enum WriteEvent<K, V> {
     /// The write begins. Several changes are a batch: all are there, or none.
     Issued(WriteId, Vec<Change<K, V>>),
+    /// The write that was issued is made only if all of these hold at its place in the order. If it is
+    /// not made for this reason, it is refused.
+    DependsOn(WriteId, Vec<Condition<K, V>>),
     /// It succeeded. May come twice: a later sync makes a write durable that was not.
     Acknowledged {
         /// Which write.
@@ -65,6 +96,17 @@ impl<K, V> AckLog<WriteEvent<K, V>> {
         self.ack(WriteEvent::Issued(id, changes.into_iter().collect()));
     }
 
+    /// Notes a write before it is made that depends on conditions.
+    pub fn issue_if(
+        &self,
+        id: WriteId,
+        conditions: impl IntoIterator<Item = Condition<K, V>>,
+        changes: impl IntoIterator<Item = Change<K, V>>,
+    ) {
+        self.issue(id, changes);
+        self.ack(WriteEvent::DependsOn(id, conditions.into_iter().collect()));
+    }
+
     /// Notes that a write succeeded.
     pub fn acknowledge(&self, id: WriteId, seq: Option<u64>, durability: Durability) {
         self.ack(WriteEvent::Acknowledged { id, seq, durability });
@@ -85,9 +127,12 @@ impl<K, V> AckLog<WriteEvent<K, V>> {
 struct Write<K, V> {
     id: WriteId,
     changes: Vec<Change<K, V>>,
+    conditions: Vec<Condition<K, V>>,
     seq: Option<u64>,
     issued: bool,
     refused: bool,
+    /// It is known that it was made, before the crash or later in the run.
+    made: bool,
     survives: Option<Durability>,
 }
 
@@ -97,6 +142,8 @@ pub struct History<K, V> {
     writes: Vec<Write<K, V>>,
     refused: Vec<Write<K, V>>,
     crash: Crash,
+    /// The time by the clock when the contents were looked at.
+    looked_at_ms: u64,
 }
 
 impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
@@ -116,14 +163,17 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
                     writes.push(Write {
                         id: *id,
                         changes: changes.clone(),
+                        conditions: Vec::new(),
                         seq: None,
                         issued: before,
                         refused: false,
+                        made: false,
                         survives: None,
                     });
                     continue;
                 }
-                WriteEvent::Acknowledged { id, .. }
+                WriteEvent::DependsOn(id, _)
+                | WriteEvent::Acknowledged { id, .. }
                 | WriteEvent::Refused(id)
                 | WriteEvent::Unconfirmed { id, .. } => (id, event),
             };
@@ -133,19 +183,30 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
             match known {
                 WriteEvent::Acknowledged { seq, durability, .. } => {
                     write.seq = write.seq.or(*seq);
+                    write.made = true;
                     if before {
                         write.survives = write.survives.max(Some(*durability));
                     }
                 }
-                WriteEvent::Unconfirmed { seq, .. } => write.seq = write.seq.or(*seq),
+                WriteEvent::Unconfirmed { seq, .. } => {
+                    write.seq = write.seq.or(*seq);
+                    write.made = true;
+                }
                 WriteEvent::Refused(_) => write.refused = true,
+                WriteEvent::DependsOn(_, conditions) => write.conditions.clone_from(conditions),
                 WriteEvent::Issued(..) => {}
             }
         }
         let (refused, mut writes): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| write.refused);
         writes.sort_by_key(|write| (write.seq.is_none(), write.seq));
-        Self { writes, refused, crash: acked.crash() }
+        Self { writes, refused, crash: acked.crash(), looked_at_ms: 0 }
+    }
+
+    /// For contents that were looked at when the clock showed this time: what had expired by then is not there.
+    #[must_use]
+    pub fn looked_at(self, looked_at_ms: u64) -> Self {
+        Self { looked_at_ms, ..self }
     }
 
     /// The number of writes that must have survived: up to the last one whose acknowledgement promised it.
@@ -164,17 +225,31 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
     }
 
     /// Checks what a store holds after the crash. The number of writes it holds, or what is wrong: a lost
-    /// acknowledgement, a torn batch, a hole, a write that was refused or never made.
+    /// acknowledgement, a torn batch, a hole, a write that was refused or never made, or one that was made
+    /// although a condition of it did not hold at its place in the order.
     ///
     /// Costs one pass over the writes.
     pub fn check(&self, found: &BTreeMap<K, V>) -> Result<usize, String> {
         let (min, max) = (self.prefix_min(), self.prefix_max());
-        let mut replay = Comparison::new(found);
+        let mut replay = Comparison::new(found, self.looked_at_ms);
         let mut fewest = (replay.different, 0);
         let mut matching = (replay.different == 0).then_some(0);
         for (at, write) in self.writes.iter().take(max).enumerate() {
             let prefix = at.saturating_add(1);
-            replay.apply(&write.changes);
+            let unmet =
+                write.conditions.iter().position(|condition| !condition.holds(&replay.now.entries));
+            match unmet {
+                None => replay.apply(&write.changes),
+                Some(index) if write.made => {
+                    return Err(format!(
+                        "{} was made although its condition {index} did not hold: {:?}",
+                        name(write),
+                        write.conditions.get(index),
+                    ));
+                }
+                // In flight when the run ended, and not to be made.
+                Some(_) => {}
+            }
             if replay.different == 0 {
                 matching = Some(prefix);
             }
@@ -200,21 +275,24 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
 
     /// What differs from the prefix that comes closest.
     fn describe_mix(&self, found: &BTreeMap<K, V>, prefix: usize) -> String {
-        let mut expected = BTreeMap::new();
+        let mut expected = Contents::new();
         for write in self.writes.iter().take(prefix) {
-            write.changes.iter().for_each(|change| apply(&mut expected, change));
+            if write.conditions.iter().all(|condition| condition.holds(&expected.entries)) {
+                write.changes.iter().for_each(|change| expected.apply(change));
+            }
         }
-        let mut keys: Vec<&K> = found.keys().chain(expected.keys()).collect();
+        let now_ms = self.looked_at_ms;
+        let mut keys: Vec<&K> = found.keys().chain(expected.entries.keys()).collect();
         keys.sort_unstable();
         keys.dedup();
-        keys.retain(|key| found.get(*key) != expected.get(*key));
+        keys.retain(|key| found.get(*key) != expected.shown(key, now_ms));
         let shown: Vec<String> = keys
             .iter()
             .take(3)
             .map(|key| {
                 let value = found.get(*key);
                 let origin = value.map_or_else(String::new, |value| self.origin(key, value));
-                format!("{key:?} is {value:?}{origin}, not {:?}", expected.get(*key))
+                format!("{key:?} is {value:?}{origin}, not {:?}", expected.shown(key, now_ms))
             })
             .collect();
         format!(
@@ -232,7 +310,7 @@ impl<K: Ord + Clone + Debug, V: PartialEq + Clone + Debug> History<K, V> {
             write
                 .changes
                 .iter()
-                .any(|change| matches!(change, Change::Set(k, v) if k == key && v == value))
+                .any(|change| matches!(change, Change::Set(k, v) | Change::SetUntil(k, v, _) if k == key && v == value))
         };
         if let Some(write) = self.refused.iter().find(sets) {
             return format!(" (a ghost: {} was refused)", name(write));
@@ -252,11 +330,52 @@ fn name<K, V>(write: &Write<K, V>) -> String {
     }
 }
 
-fn apply<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, change: &Change<K, V>) {
-    match change {
-        Change::Set(key, value) => drop(map.insert(key.clone(), value.clone())),
-        Change::Remove(key) => drop(map.remove(key)),
-        Change::Clear => map.clear(),
+/// What the model holds after some writes.
+#[derive(Clone, Debug)]
+struct Contents<K, V> {
+    entries: BTreeMap<K, V>,
+    /// Of the entries that expire.
+    deadlines: BTreeMap<K, u64>,
+}
+
+impl<K: Ord + Clone, V: Clone> Contents<K, V> {
+    fn new() -> Self {
+        Self { entries: BTreeMap::new(), deadlines: BTreeMap::new() }
+    }
+
+    fn apply(&mut self, change: &Change<K, V>) {
+        match change {
+            Change::Set(key, value) => {
+                self.deadlines.remove(key);
+                self.entries.insert(key.clone(), value.clone());
+            }
+            Change::SetUntil(key, value, deadline_ms) => {
+                self.deadlines.insert(key.clone(), *deadline_ms);
+                self.entries.insert(key.clone(), value.clone());
+            }
+            Change::Remove(key) => {
+                self.deadlines.remove(key);
+                self.entries.remove(key);
+            }
+            Change::Clear => *self = Self::new(),
+            Change::Expire(now_ms) => {
+                self.expired(*now_ms)
+                    .iter()
+                    .for_each(|key| self.apply(&Change::Remove(key.clone())));
+            }
+        }
+    }
+
+    /// The keys whose deadline has come.
+    fn expired(&self, now_ms: u64) -> Vec<K> {
+        let expired = self.deadlines.iter().filter(|(_, deadline_ms)| **deadline_ms <= now_ms);
+        expired.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// The value that is to be seen at this time.
+    fn shown(&self, key: &K, now_ms: u64) -> Option<&V> {
+        let has_expired = self.deadlines.get(key).is_some_and(|deadline_ms| *deadline_ms <= now_ms);
+        self.entries.get(key).filter(|_| !has_expired)
     }
 }
 
@@ -264,33 +383,43 @@ fn apply<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, change: &Change<K, 
 /// keys that it changes.
 struct Comparison<'a, K, V> {
     found: &'a BTreeMap<K, V>,
-    now: BTreeMap<K, V>,
+    now: Contents<K, V>,
+    looked_at_ms: u64,
     different: usize,
 }
 
 impl<'a, K: Ord + Clone, V: PartialEq + Clone> Comparison<'a, K, V> {
-    fn new(found: &'a BTreeMap<K, V>) -> Self {
-        Self { found, now: BTreeMap::new(), different: found.len() }
+    fn new(found: &'a BTreeMap<K, V>, looked_at_ms: u64) -> Self {
+        Self { found, now: Contents::new(), looked_at_ms, different: found.len() }
     }
 
     fn apply(&mut self, changes: &[Change<K, V>]) {
         for change in changes {
-            let key = match change {
-                Change::Set(key, _) | Change::Remove(key) => key,
-                Change::Clear => {
-                    self.now.clear();
-                    self.different = self.found.len();
-                    continue;
+            match change {
+                Change::Set(key, _) | Change::SetUntil(key, ..) | Change::Remove(key) => {
+                    self.apply_one(key, change);
                 }
-            };
-            let before = usize::from(self.differs(key));
-            apply(&mut self.now, change);
-            let after = usize::from(self.differs(key));
-            self.different = self.different.saturating_sub(before).saturating_add(after);
+                Change::Clear => {
+                    self.now = Contents::new();
+                    self.different = self.found.len();
+                }
+                Change::Expire(now_ms) => {
+                    for key in self.now.expired(*now_ms) {
+                        self.apply_one(&key, &Change::Remove(key.clone()));
+                    }
+                }
+            }
         }
     }
 
+    fn apply_one(&mut self, key: &K, change: &Change<K, V>) {
+        let before = usize::from(self.differs(key));
+        self.now.apply(change);
+        let after = usize::from(self.differs(key));
+        self.different = self.different.saturating_sub(before).saturating_add(after);
+    }
+
     fn differs(&self, key: &K) -> bool {
-        self.now.get(key) != self.found.get(key)
+        self.now.shown(key, self.looked_at_ms) != self.found.get(key)
     }
 }

@@ -1,13 +1,19 @@
 //! Several changes as one write.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use pkv_format::{FRAME_BODY_BYTES_MAX, push_remove, push_set};
 
+use crate::condition::Conditions;
+use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::expiry::{self, Expiry};
 use crate::frame::Frame;
 use crate::map::{Garbage, Map, NewValue, WriteGuard};
+use crate::view::Views;
+use crate::watch::{Notice, Noticed};
 use crate::write::{VALUE_BYTES_MAX, check_key, check_size, share_if_large};
 
 /// Changes collected for a batch, encoded as they come.
@@ -15,6 +21,10 @@ use crate::write::{VALUE_BYTES_MAX, check_key, check_size, share_if_large};
 pub(crate) struct BatchOps {
     frame: Frame,
     ops: Vec<Op>,
+    /// A buffer for values with their deadlines, where they have any.
+    timed: Option<Vec<u8>>,
+    first_deadline_ms: u64,
+    conditions: Conditions,
     /// The first change that was refused; the batch then fails as a whole.
     failed: Option<Error>,
 }
@@ -27,8 +37,16 @@ struct Op {
 }
 
 impl BatchOps {
-    pub(crate) fn new() -> Self {
-        Self { frame: Frame::new(), ops: Vec::new(), failed: None }
+    /// `timed`: values are kept with a deadline before them.
+    pub(crate) fn new(timed: bool) -> Self {
+        Self {
+            timed: timed.then(Vec::new),
+            first_deadline_ms: u64::MAX,
+            frame: Frame::new(),
+            ops: Vec::new(),
+            conditions: Conditions::default(),
+            failed: None,
+        }
     }
 
     /// Makes the whole batch fail, for a change that could not be encoded.
@@ -36,7 +54,34 @@ impl BatchOps {
         self.failed.get_or_insert(error);
     }
 
+    /// Where to add what must hold for the batch to be made.
+    pub(crate) fn conditions(&mut self) -> &mut Conditions {
+        &mut self.conditions
+    }
+
     pub(crate) fn set(&mut self, key: &[u8], value: &[u8]) {
+        let Some(mut stored) = self.timed.take() else { return self.set_stored(key, value) };
+        expiry::stamp_never(&mut stored, value);
+        self.set_timed(key, stored);
+    }
+
+    /// Sets a key that expires then, in a store where values have deadlines.
+    pub(crate) fn set_until(&mut self, key: &[u8], value: &[u8], deadline_ms: u64) {
+        let mut stored = self.timed.take().unwrap_or_default();
+        expiry::stamp(&mut stored, deadline_ms, value);
+        self.first_deadline_ms = self.first_deadline_ms.min(deadline_ms);
+        self.set_timed(key, stored);
+    }
+
+    fn set_timed(&mut self, key: &[u8], stored: Vec<u8>) {
+        match expiry::check_key(key) {
+            Ok(()) => self.set_stored(key, &stored),
+            Err(error) => self.fail(error),
+        }
+        self.timed = Some(stored);
+    }
+
+    fn set_stored(&mut self, key: &[u8], value: &[u8]) {
         let checked = check_key(key)
             .and_then(|()| check_size("value", value.len(), VALUE_BYTES_MAX))
             .and_then(|()| self.check_room(key.len() + value.len()));
@@ -50,7 +95,9 @@ impl BatchOps {
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) {
-        if let Err(error) = check_key(key).and_then(|()| self.check_room(key.len())) {
+        let reserved = if self.timed.is_some() { expiry::check_key(key) } else { Ok(()) };
+        let checked = reserved.and_then(|()| check_key(key));
+        if let Err(error) = checked.and_then(|()| self.check_room(key.len())) {
             return self.fail(error);
         }
         push_remove(self.frame.body(), key);
@@ -68,12 +115,12 @@ impl BatchOps {
         check_size("batch", self.frame.body_len() + more_bytes + 32, FRAME_BODY_BYTES_MAX)
     }
 
-    /// Finishes the frame and finds the shards. `None`: there is nothing to do.
+    /// Finishes the frame and finds the shards. `None`: there is nothing to check and nothing to do.
     pub(crate) fn prepare(mut self, map: &Map) -> Result<Option<Prepared>> {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        if self.ops.is_empty() {
+        if self.ops.is_empty() && self.conditions.is_empty() {
             return Ok(None);
         }
         let mut changes = Vec::with_capacity(self.ops.len());
@@ -90,14 +137,24 @@ impl BatchOps {
             changes.push(Change { op, hash, shard: map.shard_index(hash), large });
         }
         let mut shards: Vec<usize> = changes.iter().map(|change| change.shard).collect();
+        self.conditions.find_shards(map, &mut shards);
         shards.sort_unstable();
         shards.dedup();
         for change in &mut changes {
             // From here on a position in the list of locked shards.
             change.shard = shards.binary_search(&change.shard).unwrap_or(0);
         }
+        self.conditions.place(&shards);
         self.frame.finish();
-        Ok(Some(Prepared { frame: self.frame, changes, shards, payload_bytes }))
+        let conditions = self.conditions;
+        Ok(Some(Prepared {
+            frame: self.frame,
+            changes,
+            first_deadline_ms: self.first_deadline_ms,
+            conditions,
+            shards,
+            payload_bytes,
+        }))
     }
 }
 
@@ -106,6 +163,8 @@ impl BatchOps {
 pub(crate) struct Prepared {
     frame: Frame,
     changes: Vec<Change>,
+    pub(crate) first_deadline_ms: u64,
+    conditions: Conditions,
     shards: Vec<usize>,
     payload_bytes: usize,
 }
@@ -122,6 +181,21 @@ struct Change {
 pub(crate) type Locked<'a> = Vec<WriteGuard<'a>>;
 
 impl Prepared {
+    /// Conditions and nothing else.
+    pub(crate) fn is_check_only(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// [`Error::ConditionFailed`] with the first condition that does not hold. Else the latest deadline of
+    /// what counts as absent because it has expired, or 0.
+    pub(crate) fn check_conditions(
+        &self,
+        locked: &Locked<'_>,
+        expiry: Option<&Expiry>,
+    ) -> (Result<()>, u64) {
+        self.conditions.check(locked, expiry)
+    }
+
     pub(crate) fn payload_bytes(&self) -> usize {
         self.payload_bytes
     }
@@ -132,6 +206,21 @@ impl Prepared {
 
     pub(crate) fn lock<'a>(&self, map: &'a Map) -> Locked<'a> {
         self.shards.iter().map(|index| map.write(*index)).collect()
+    }
+
+    /// Puts aside what open views show of the keys that change.
+    #[cold]
+    pub(crate) fn keep(&self, map: &Map, views: &Views, locked: &Locked<'_>) -> Result<()> {
+        let bytes = self.frame.bytes();
+        for change in &self.changes {
+            let key = bytes.get(change.op.key.clone()).unwrap_or_default();
+            if let (Some(index), Some(shard)) =
+                (self.shards.get(change.shard), locked.get(change.shard))
+            {
+                views.keep(map, *index, shard, change.hash, key)?;
+            }
+        }
+        Ok(())
     }
 
     /// Reserves, shard by shard, what all changes together need.
@@ -146,6 +235,28 @@ impl Prepared {
             shard.reserve_all(sets).map_err(|_| Error::OutOfMemory)?;
         }
         Ok(())
+    }
+
+    /// What watches are told of it.
+    pub(crate) fn notice(&mut self, core: &Core, locked: &Locked<'_>) -> Notice {
+        let bytes = self.frame.body().as_slice();
+        let made = |change: &Change| {
+            let range = change.op.value.clone()?;
+            Some(Noticed::new(bytes.get(range).unwrap_or_default(), change.large.as_ref()))
+        };
+        let mut notice = Notice::default();
+        // A key that the batch changes twice had the first value in between.
+        let mut earlier: HashMap<&[u8], &Change> = HashMap::new();
+        for change in &self.changes {
+            let Some(shard) = locked.get(change.shard) else { continue };
+            let key = bytes.get(change.op.key.clone()).unwrap_or_default();
+            let old = match earlier.insert(key, change) {
+                Some(before) => made(before),
+                None => shard.get(change.hash, key).map(Noticed::from),
+            };
+            core.add_notice(&mut notice, key, old, made(change));
+        }
+        notice
     }
 
     /// Makes the changes in their order; what they replaced is to be dropped without a lock.

@@ -4,14 +4,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::batch::BatchOps;
+use crate::codec::{Key, Value};
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::health::Health;
 use crate::iter::ByteIter;
+use crate::many::Keys;
 use crate::options::{Durability, Options};
-use crate::recover::RecoveryReport;
+use crate::recover::{RecoveryReport, Types};
 use crate::reentry;
 use crate::stats::Stats;
+use crate::view::ByteView;
 use crate::write::{Decision, Prepare, Written};
 
 /// A store of bytes: what [`crate::Store`] is built on, for servers, replication and tools.
@@ -40,22 +44,51 @@ pub struct ByteStore {
     core: Arc<Core>,
 }
 
-/// The schema name of keys and values of a store opened as bytes.
-const BYTES: &str = "bytes";
-
 impl ByteStore {
     /// Opens or creates a store of bytes; the same as a `Store<Vec<u8>, Vec<u8>>`.
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
-        Self::open_as(path.as_ref(), options, BYTES.to_owned(), BYTES.to_owned())
+        Self::open_as::<Vec<u8>, Vec<u8>>(path.as_ref(), options)
     }
 
-    pub(crate) fn open_as(
-        path: &Path,
-        options: &Options,
-        key_schema: String,
-        value_schema: String,
-    ) -> Result<Self> {
-        Ok(Self { core: Core::open(options, path, key_schema, value_schema)? })
+    pub(crate) fn open_as<K: Key, V: Value>(path: &Path, options: &Options) -> Result<Self> {
+        Ok(Self { core: Core::open(options, path, &Types::of::<K, V>(options))? })
+    }
+
+    /// Opens a store whatever types its keys and values have, as bytes: for tools. It is not created.
+    ///
+    /// What is written must be bytes that those types have: [`ByteStore::schemas`] tells their names, and
+    /// nothing is checked. To look only, take [`crate::Inspection`], which needs no lock.
+    ///
+    /// ```
+    /// use pkv_store::{ByteStore, Options, Store};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("visits");
+    /// # let visits: Store<String, u64> = Store::open(&path)?;
+    /// # visits.insert("alice", &1)?;
+    /// # visits.close()?;
+    /// let store = ByteStore::open_untyped(&path, &Options::new())?;
+    /// assert_eq!(store.schemas(), ("string", "u64"));
+    /// assert_eq!(store.get(b"alice")?.as_deref(), Some(&1_u64.to_le_bytes()[..]));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] and [`Error::NoStore`] where there is no store; [`Error::WrongType`] where some
+    /// files are of an older version of the value's type: open it with its type and compact it first.
+    /// Otherwise as [`Options::open`].
+    pub fn open_untyped(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        let options = options.clone().create(false);
+        Ok(Self { core: Core::open(&options, path.as_ref(), &Types::OfFolder)? })
+    }
+
+    /// The schema names of keys and values; of values with deadlines, that of the values alone.
+    #[must_use]
+    pub fn schemas(&self) -> (&str, &str) {
+        let identity = &self.core.folder.identity;
+        let value_schema = &identity.value_schema;
+        let shown = self.core.expiry.as_ref().and_then(|_| expiry::inner_schema(value_schema));
+        (&identity.key_schema, shown.unwrap_or(value_schema))
     }
 
     /// Calls `read` with the value, which is not copied; the key's shard is locked for reading meanwhile.
@@ -63,6 +96,9 @@ impl ByteStore {
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         reentry::check(&self.core)?;
+        if self.core.expiry.is_some() {
+            return Ok(self.core.get_timed(key, read));
+        }
         let hash = self.core.map.hash(key);
         let shard = self.core.map.read(self.core.map.shard_index(hash));
         Ok(shard.get(hash, key).map(|value| reentry::run(&self.core, || read(value.as_bytes()))))
@@ -75,6 +111,9 @@ impl ByteStore {
 
     /// Whether the key is there.
     pub fn contains_key(&self, key: &[u8]) -> Result<bool> {
+        if self.core.expiry.is_some() {
+            return Ok(self.get_with(key, |_| ())?.is_some());
+        }
         reentry::check(&self.core)?;
         let hash = self.core.map.hash(key);
         Ok(self.core.map.read(self.core.map.shard_index(hash)).get(hash, key).is_some())
@@ -82,12 +121,12 @@ impl ByteStore {
 
     /// Sets a key.
     pub fn insert(&self, key: &[u8], value: &[u8], durability: Durability) -> Result<Written> {
-        self.core.write_one(key, Prepare::Set(value), durability, |_, _| Ok(Decision::AsPrepared))
+        self.write_one(key, Prepare::Set(value), durability, |_, _| Ok(Decision::AsPrepared))
     }
 
     /// Removes a key. One that is not there costs no log entry.
     pub fn remove(&self, key: &[u8], durability: Durability) -> Result<Written> {
-        self.core.write_one(key, Prepare::Remove, durability, |current, _| {
+        self.write_one(key, Prepare::Remove, durability, |current, _| {
             Ok(if current.is_some() { Decision::AsPrepared } else { Decision::Keep })
         })
     }
@@ -101,7 +140,7 @@ impl ByteStore {
         durability: Durability,
         mut change: impl FnMut(Option<&[u8]>) -> Update,
     ) -> Result<Written> {
-        self.core.write_one(key, Prepare::Nothing, durability, |current, buffer| {
+        self.write_one(key, Prepare::Nothing, durability, |current, buffer| {
             Ok(match reentry::run(&self.core, || change(current)) {
                 Update::Keep => Decision::Keep,
                 Update::Remove if current.is_none() => Decision::Keep,
@@ -124,7 +163,7 @@ impl ByteStore {
     ) -> Result<bool> {
         let mut swapped = false;
         let prepare = new.map_or(Prepare::Remove, Prepare::Set);
-        self.core.write_one(key, prepare, durability, |current, _| {
+        self.write_one(key, prepare, durability, |current, _| {
             swapped = current == expected;
             Ok(match (swapped, current, new) {
                 (false, ..) | (true, None, None) => Decision::Keep,
@@ -134,6 +173,7 @@ impl ByteStore {
         Ok(swapped)
     }
 
+    #[inline]
     pub(crate) fn write_one(
         &self,
         key: &[u8],
@@ -141,16 +181,47 @@ impl ByteStore {
         durability: Durability,
         decide: impl FnMut(Option<&[u8]>, &mut Vec<u8>) -> Result<Decision>,
     ) -> Result<Written> {
-        self.core.write_one(key, prepare, durability, decide)
+        match &self.core.expiry {
+            None => self.core.write_one(key, prepare, durability, decide),
+            Some(expiry) => self.core.write_timed(expiry, key, prepare, 0, durability, decide),
+        }
     }
 
     pub(crate) fn run_closure<R>(&self, closure: impl FnOnce() -> R) -> R {
         reentry::run(&self.core, closure)
     }
 
+    /// The values of many keys, in the order of the keys. See [`crate::Store::get_many`].
+    pub fn get_many<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut wanted = Keys::default();
+        for key in keys {
+            let start = wanted.bytes.len();
+            wanted.bytes.extend_from_slice(key);
+            wanted.end_key(start, &self.core.map);
+        }
+        let mut values = vec![None; wanted.len()];
+        self.core.get_each(wanted, |index, value| {
+            if let Some(place) = values.get_mut(index) {
+                *place = value.map(<[u8]>::to_vec);
+            }
+        })?;
+        Ok(values)
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     /// A batch to collect changes in.
     pub fn batch(&self) -> ByteBatch<'_> {
-        ByteBatch { store: self, ops: BatchOps::new() }
+        ByteBatch { store: self, ops: self.new_ops() }
+    }
+
+    pub(crate) fn new_ops(&self) -> BatchOps {
+        BatchOps::new(self.core.expiry.is_some())
     }
 
     pub(crate) fn write_batch(&self, ops: BatchOps, durability: Durability) -> Result<Option<u64>> {
@@ -159,17 +230,27 @@ impl ByteStore {
 
     /// All entries, in no order. See [`crate::Store::iter`] for what it sees.
     pub fn iter(&self) -> ByteIter<'_> {
-        ByteIter::new(&self.core)
+        ByteIter::new(&self.core, None)
+    }
+
+    /// All entries, by the threads of rayon's pool. See [`crate::Store::par_iter`].
+    pub fn par_iter(&self) -> crate::ParIter<'_, Vec<u8>, Vec<u8>> {
+        crate::ParIter::new(&self.core, None)
+    }
+
+    /// All entries as they are at this moment, while writes go on. See [`crate::Store::view`].
+    pub fn view(&self) -> Result<ByteView<'_>> {
+        ByteView::open(&self.core)
     }
 
     /// Removes every entry, as one write. Returns its sequence number.
     pub fn clear(&self, durability: Durability) -> Result<u64> {
-        self.core.clear(durability)
+        self.core.clear_all(durability)
     }
 
     /// The number of entries. Changes under way in other threads count or do not.
     pub fn len(&self) -> u64 {
-        self.core.map.len()
+        self.core.map.len().saturating_sub(self.core.hidden_entries())
     }
 
     /// Whether there is no entry.
@@ -212,7 +293,7 @@ impl ByteStore {
         }
     }
 
-    fn check_seq(&self, seq: u64) -> Result<()> {
+    pub(crate) fn check_seq(&self, seq: u64) -> Result<()> {
         let last = self.last_seq();
         if seq <= last {
             return Ok(());
@@ -221,7 +302,7 @@ impl ByteStore {
         Err(Error::InvalidOption { option: "seq", reason })
     }
 
-    fn check_fork(&self) -> Result<()> {
+    pub(crate) fn check_fork(&self) -> Result<()> {
         if self.core.fork.forked() { Err(Error::Forked) } else { Ok(()) }
     }
 
@@ -293,7 +374,11 @@ pub struct ByteBatch<'a> {
     ops: BatchOps,
 }
 
-impl ByteBatch<'_> {
+impl<'a> ByteBatch<'a> {
+    pub(crate) fn store(&self) -> &'a ByteStore {
+        self.store
+    }
+
     /// Adds setting a key. A later change of the same key in the batch wins.
     pub fn insert(mut self, key: &[u8], value: &[u8]) -> Self {
         self.ops.set(key, value);
@@ -303,6 +388,35 @@ impl ByteBatch<'_> {
     /// Adds removing a key.
     pub fn remove(mut self, key: &[u8]) -> Self {
         self.ops.remove(key);
+        self
+    }
+
+    /// Makes the batch depend on this key having this value. See [`crate::Batch::if_equals`].
+    pub fn if_equals(mut self, key: &[u8], value: &[u8]) -> Self {
+        let added = self.ops.conditions().equals(key, value);
+        self.note(added)
+    }
+
+    /// Makes the batch depend on this key being absent.
+    pub fn if_absent(mut self, key: &[u8]) -> Self {
+        let added = self.ops.conditions().absent(key);
+        self.note(added)
+    }
+
+    /// Makes the batch depend on this key being there, with whatever value.
+    pub fn if_present(mut self, key: &[u8]) -> Self {
+        let added = self.ops.conditions().present(key);
+        self.note(added)
+    }
+
+    pub(crate) fn ops_mut(&mut self) -> &mut BatchOps {
+        &mut self.ops
+    }
+
+    fn note(mut self, added: Result<()>) -> Self {
+        if let Err(error) = added {
+            self.ops.fail(error);
+        }
         self
     }
 
@@ -319,7 +433,11 @@ impl ByteBatch<'_> {
     }
 
     /// Makes the changes, as one write: on disk, and for every reader. Returns its sequence number, or
-    /// that of the last write for an empty batch.
+    /// that of the last write for a batch that changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ConditionFailed`] with the first condition that does not hold: nothing was written.
     pub fn commit(self, durability: Durability) -> Result<u64> {
         Ok(self.store.write_batch(self.ops, durability)?.unwrap_or_else(|| self.store.last_seq()))
     }

@@ -16,10 +16,13 @@ use pkv_snapshot_set::{SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType}
 
 use crate::core::Core;
 use crate::error::{Error, Result};
+use crate::events;
 use crate::frame::bytes_u64;
 use crate::health::Cause;
+use crate::histogram::{Histogram, Timings};
 use crate::log::Rotated;
 use crate::map::{BucketCopy, Cursor};
+use crate::recover::{Phase, Progress, RecoveryProgress};
 
 /// Blocks are handed to the file system in pieces of this size.
 const WRITE_BYTES: usize = 256 * 1024;
@@ -48,6 +51,7 @@ pub(crate) struct Compaction {
     done: AtomicU64,
     last_micros: AtomicU64,
     last_bytes: AtomicU64,
+    times: Timings,
 }
 
 impl Compaction {
@@ -74,6 +78,11 @@ impl Compaction {
             Duration::from_micros(self.last_micros.load(Ordering::Relaxed)),
             self.last_bytes.load(Ordering::Relaxed),
         )
+    }
+
+    /// How long the snapshots took.
+    pub(crate) fn times(&self) -> Histogram {
+        self.times.get()
     }
 
     fn check(&self) -> Result<()> {
@@ -121,7 +130,10 @@ impl Core {
         // 5.
         self.publish(ordinal)?;
         self.log.snapshot_published(&pending.rotated);
-        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let time = started.elapsed();
+        self.compaction.times.count(time);
+        events::compacted(&self.folder.dir, ordinal.0, bytes, time);
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.compaction.last_micros.store(micros, Ordering::Relaxed);
         self.compaction.last_bytes.store(bytes, Ordering::Relaxed);
         self.compaction.done.fetch_add(1, Ordering::Relaxed);
@@ -168,13 +180,22 @@ impl Core {
             .map(|(i, path)| (i, path.as_path()))
             .collect();
         let count = files.len();
+        let told = Told {
+            observer: self.options.progress.as_ref(),
+            bytes_total: self.map.usage().payload_bytes,
+            bytes_done: AtomicU64::new(0),
+        };
         let written = self.pool.map(&files, |(index, path)| {
             let shards = self.map.shards();
             let range = index * shards / count..(index + 1) * shards / count;
             let mut writer = ShardWriter::create(self, pending, *index, count, path)?;
             let mut copy = BucketCopy::default();
+            let mut told_bytes = 0;
             for shard in range {
                 writer.write_map_shard(self, shard, &mut copy)?;
+                told.more(
+                    writer.payload_bytes - std::mem::replace(&mut told_bytes, writer.payload_bytes),
+                );
             }
             writer.finish(self, &pending.rotated)
         });
@@ -256,6 +277,7 @@ impl Core {
                     return;
                 }
                 Err(error) => {
+                    events::compaction_failed(&self.folder.dir, &error);
                     self.log.compaction_failed(Cause::other(error.to_string()));
                     let mut pause = self.compaction.pause.lock();
                     if !self.compaction.is_closing() {
@@ -265,6 +287,23 @@ impl Core {
                 }
             }
         }
+    }
+}
+
+/// Tells an observer how far a snapshot has come, after each shard of the map.
+struct Told<'a> {
+    observer: Option<&'a RecoveryProgress>,
+    bytes_total: u64,
+    bytes_done: AtomicU64,
+}
+
+impl Told<'_> {
+    fn more(&self, bytes: u64) {
+        let Some(observer) = self.observer else { return };
+        let bytes_done = self.bytes_done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        // Others write meanwhile.
+        let bytes_total = self.bytes_total.max(bytes_done);
+        observer.tell(Progress { phase: Phase::Compact, bytes_done, bytes_total });
     }
 }
 

@@ -8,10 +8,14 @@
 //! 2. `Folder::creation`: making logs and taking them into use in the order of their ordinals
 //! 3. `Folder::set`: the names in the folder
 //! 4. the map's shards, in ascending order
-//! 5. `Commit::waiting`: who waits for a sync
-//! 6. `Log::tail`: the end of the log
+//! 5. `Views::list`, then the `sides` of a view: what open views keep
+//! 6. `Commit::waiting`: who waits for a sync
+//! 7. `Log::tail`: the end of the log
 //!
-//! `Log::append` wakes the sync thread, which is 5, under 4 and not under 6.
+//! Above 4, and never with 1 to 3, stands `Hub::beginning`: one watch at a time begins. `Hub::state`, with a
+//! watch's queue below it, is taken with none of 4 to 7 held.
+//!
+//! `Log::append` wakes the sync thread, which is 6, under 4 and not under 7. 5 is let go before 6 and 7.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,13 +28,17 @@ use pkv_snapshot_set::FileSnapshotSet;
 
 use crate::compact::Compaction;
 use crate::error::{Error, Holder, Result};
+use crate::events;
+use crate::expiry::{self, Expiry};
 use crate::folder::{Folder, Identity};
 use crate::health::{Cause, Health};
 use crate::log::{Log, LogSettings, LogStart};
 use crate::map::Map;
 use crate::options::{LogWay, Options, RecoveryMode};
 use crate::pool::IoPool;
-use crate::recover::{self, ReadOptions, RecoveryReport};
+use crate::recover::{self, ReadOptions, RecoveryReport, Types};
+use crate::view::Views;
+use crate::watch::Hub;
 
 /// An open store.
 #[derive(Debug)]
@@ -38,11 +46,14 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) folder: Arc<Folder>,
     pub(crate) map: Map,
+    pub(crate) views: Views,
     pub(crate) log: Log,
     pub(crate) pool: IoPool,
     pub(crate) compaction: Compaction,
     pub(crate) report: RecoveryReport,
     pub(crate) fork: ForkGuard,
+    pub(crate) watch: Arc<Hub>,
+    pub(crate) expiry: Option<Expiry>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     closed: AtomicBool,
 }
@@ -54,25 +65,14 @@ impl Core {
     /// 2. The folder is locked, then scanned; a publish that a crash interrupted is finished.
     /// 3. Snapshot and logs are read, judged and repaired (`recover`).
     /// 4. The threads start.
-    pub(crate) fn open(
-        options: &Options,
-        dir: &Path,
-        key_schema: String,
-        value_schema: String,
-    ) -> Result<Arc<Self>> {
+    pub(crate) fn open(options: &Options, dir: &Path, types: &Types) -> Result<Arc<Self>> {
         // 1.
         options.check()?;
         if options.recovery == RecoveryMode::Salvage {
             let reason = "Salvage never changes a folder: open_read_only shows what is whole, pkv_store::salvage writes it into a new one";
             return Err(Error::InvalidOption { option: "recovery", reason: reason.into() });
         }
-        if key_schema.len() + value_schema.len() > pkv_format::SCHEMAS_BYTES_MAX {
-            let reason = format!(
-                "the schema names are longer than {} bytes together",
-                pkv_format::SCHEMAS_BYTES_MAX
-            );
-            return Err(Error::InvalidOption { option: "key and value type", reason });
-        }
+        check_schemas(types)?;
         let fs = Arc::clone(&options.fs);
         let started = Instant::now();
         // 2.
@@ -85,21 +85,30 @@ impl Core {
             dir,
             root: recover::read_root(&*fs, dir),
             map_shards: options.map_shards,
-            schema: Some((&key_schema, &value_schema)),
+            types,
             pool: &pool,
             progress: options.progress.as_ref(),
             live: false,
         };
         let (contents, start) = recover::open(&mut set, &read, options.recovery)?;
-        let identity = contents.identity.clone().unwrap_or_else(|| Identity {
-            // The empty map already hashes with a seed of its own.
-            hash_seed: contents.map.hash_seed(),
-            ..Identity::new(&*fs, key_schema, value_schema)
-        });
+        let identity = match (contents.identity.clone(), types) {
+            (Some(identity), _) => identity,
+            (None, Types::Known { key_schema, upgrade }) => Identity {
+                // The empty map already hashes with a seed of its own.
+                hash_seed: contents.map.hash_seed(),
+                ..Identity::new(&*fs, key_schema.clone(), upgrade.schema().to_owned())
+            },
+            (None, _) => return Err(Error::NoStore { path: dir.to_path_buf() }),
+        };
+        let has_expiry = match types {
+            Types::Known { .. } => options.expiry,
+            _ => expiry::inner_schema(&identity.value_schema).is_some(),
+        };
         let mut report = contents.report;
         report.total_time = started.elapsed();
         // 4.
-        Self::start(options, dir, set, Parts { identity, map: contents.map, pool, report, start })
+        let map = contents.map;
+        Self::start(options, dir, set, Parts { identity, has_expiry, map, pool, report, start })
     }
 
     /// Makes a store in an empty folder whose map holds these contents. They are in no file until a
@@ -112,11 +121,12 @@ impl Core {
     ) -> Result<Arc<Self>> {
         let set = open_set(options, dir)?;
         leave_word(&set);
+        let has_expiry = expiry::inner_schema(&identity.value_schema).is_some();
         let pool = IoPool::new(if options.background { options.io_threads } else { 1 });
         let live_bytes = map.usage().payload_bytes;
         let start = LogStart { live_bytes, ..LogStart::default() };
         let report = RecoveryReport::default();
-        Self::start(options, dir, set, Parts { identity, map, pool, report, start })
+        Self::start(options, dir, set, Parts { identity, has_expiry, map, pool, report, start })
     }
 
     /// Puts the parts together and starts the threads.
@@ -126,10 +136,11 @@ impl Core {
         set: FileSnapshotSet,
         parts: Parts,
     ) -> Result<Arc<Self>> {
-        let Parts { identity, map, pool, report, start } = parts;
+        let Parts { identity, has_expiry, map, pool, report, start } = parts;
         let fs = Arc::clone(&options.fs);
         let way = segment_way(options, &*fs, dir)?;
-        let folder = Arc::new(Folder::new(fs, dir, identity, set));
+        let folder = Arc::new(Folder::new(Arc::clone(&fs), dir, identity, set));
+        let watch = Arc::new(Hub::default());
         let settings = LogSettings {
             way,
             segment_bytes_min: options.segment_bytes_min,
@@ -139,19 +150,25 @@ impl Core {
             snapshot_interval: options.snapshot_interval,
             sync_interval: options.sync_interval,
             background: options.background,
+            watch: Arc::clone(&watch),
         };
+        let expiry = has_expiry.then(|| Expiry::open(options, &fs, &map));
         let core = Arc::new(Self {
             options: options.clone(),
             log: Log::new(Arc::clone(&folder), settings, start),
             folder,
             map,
+            views: Views::default(),
             pool,
             compaction: Compaction::default(),
             report,
             fork: ForkGuard::new(),
+            watch,
+            expiry,
             threads: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         });
+        events::opened(dir, &core.report);
         if options.background
             && let Err(error) = core.start_threads(way)
         {
@@ -164,7 +181,13 @@ impl Core {
 
     fn start_threads(self: &Arc<Self>, way: SegmentWay) -> Result<()> {
         let core = Arc::clone(self);
-        self.spawn("pkv-keeper", move || core.log.keeper_thread(&|| core.compact_if_due()))?;
+        self.spawn("pkv-keeper", move || {
+            core.log.keeper_thread(&|| core.compact_if_due(), &|| core.tell_health());
+        })?;
+        if self.expiry.is_some() {
+            let core = Arc::clone(self);
+            self.spawn("pkv-sweep", move || core.sweep_thread())?;
+        }
         let core = Arc::clone(self);
         self.spawn("pkv-sync", move || core.log.sync_thread())?;
         if way == SegmentWay::Mapped {
@@ -224,6 +247,9 @@ impl Core {
         }
         self.compaction.stop_retrying();
         self.log.stop_threads();
+        if let Some(expiry) = &self.expiry {
+            expiry.stop();
+        }
         // The list is not locked while they are waited for: the keeper may be about to look at it.
         let threads = std::mem::take(&mut *self.threads.lock());
         let this_thread = std::thread::current().id();
@@ -239,8 +265,16 @@ impl Core {
         }
         let ended = self.log.end();
         self.log.finish_callbacks();
+        self.log.tell_watches();
+        self.watch.close();
         self.folder.release();
+        events::closed(&self.folder.dir, ended.as_ref().copied());
         ended
+    }
+
+    /// Tells of a health that has changed.
+    fn tell_health(&self) {
+        events::health_changed(&self.folder.dir, &self.health());
     }
 
     /// Whether writes are taken, and if not, why.
@@ -260,6 +294,7 @@ impl Core {
 /// What a store starts with.
 struct Parts {
     identity: Identity,
+    has_expiry: bool,
     map: Map,
     pool: IoPool,
     report: RecoveryReport,
@@ -268,6 +303,17 @@ struct Parts {
 
 /// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.
 const COMPACTED_BY_CLOSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Both names together must fit a file's header.
+fn check_schemas(types: &Types) -> Result<()> {
+    let Types::Known { key_schema, upgrade } = types else { return Ok(()) };
+    let bytes_max = pkv_format::SCHEMAS_BYTES_MAX;
+    if key_schema.len() + upgrade.schema().len() <= bytes_max {
+        return Ok(());
+    }
+    let reason = format!("the schema names are longer than {bytes_max} bytes together");
+    Err(Error::InvalidOption { option: "key and value type", reason })
+}
 
 /// Locks and scans the folder.
 fn open_set(options: &Options, dir: &Path) -> Result<FileSnapshotSet> {

@@ -84,6 +84,45 @@ pub enum Error {
         asked: String,
     },
 
+    /// A value of an older version of its type could not be upgraded. Nothing was changed.
+    #[error(
+        "{path}: a value of type `{stored}` cannot be upgraded: {reason}; the store was not opened and nothing \
+         was changed: mend the type's `upgrade`, or open the folder with the older type",
+        path = path.display()
+    )]
+    Upgrade {
+        /// The file that holds the value.
+        path: PathBuf,
+        /// The schema name in the file.
+        stored: String,
+        /// Why not.
+        reason: String,
+    },
+
+    /// The folder holds no store yet, so that nothing says which types it has.
+    #[error("{path}: holds no store yet: open it with the types that it is to have", path = path.display())]
+    NoStore {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// The folder was written with [`crate::Options::expiry`] and is opened without, or the other way.
+    #[error(
+        "{path}: was written {written} Options::expiry: open it so, or copy its entries to another folder",
+        path = path.display(),
+        written = if *has_expiry { "with" } else { "without" }
+    )]
+    Expiry {
+        /// The file whose header says so.
+        path: PathBuf,
+        /// It was written with expiry.
+        has_expiry: bool,
+    },
+
+    /// The store keeps this key for itself.
+    #[error("a store with expiry keeps this key for itself: take another")]
+    ReservedKey,
+
     /// Somebody else has this folder open.
     #[error("{path}: in use by {holder}: close it there, or wait with Options::lock_timeout", path = path.display())]
     Locked {
@@ -134,6 +173,26 @@ pub enum Error {
     /// Stored bytes are not a value of the type asked for.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+
+    /// A condition of a batch does not hold, so nothing of the batch was written.
+    #[error(
+        "condition {index} of the batch does not hold, {found}; nothing was written: read again and decide anew"
+    )]
+    ConditionFailed {
+        /// Which one: the first that does not hold, counted from 0 in the order in which they were added.
+        index: usize,
+        /// What was found instead.
+        found: &'static str,
+    },
+
+    /// The sum or difference does not fit the integer's type. The value is as it was.
+    #[error(
+        "the result does not fit {schema}; the value is as it was: use a wider type, or reset it"
+    )]
+    Overflow {
+        /// The schema name of the type.
+        schema: std::borrow::Cow<'static, str>,
+    },
 
     /// The write would exceed [`crate::Options::max_memory_bytes`].
     #[error(
@@ -201,6 +260,18 @@ pub enum Error {
         "this process was forked from the one that opened the store: open a store of its own after the fork"
     )]
     Forked,
+
+    /// A watch should resume behind a write that the logs no longer reach back to.
+    #[error(
+        "the logs reach back to write {oldest_seq}, so a watch cannot resume behind write {after_seq}: read \
+         the store as it is now, and watch from now on"
+    )]
+    WatchTooOld {
+        /// The number behind which it should resume.
+        after_seq: u64,
+        /// The lowest number behind which it could.
+        oldest_seq: u64,
+    },
 
     /// The store was closed.
     #[error("the store is closed")]

@@ -42,6 +42,11 @@ impl Frame {
         &mut self.bytes
     }
 
+    /// The frame so far, with room for its header.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The body so far, in bytes.
     pub(crate) fn body_len(&self) -> usize {
         self.bytes.len().saturating_sub(FRAME_HEADER_BYTES)

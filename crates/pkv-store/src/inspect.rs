@@ -66,7 +66,7 @@ impl Inspection {
             fs: &**fs,
             dir: &dir,
             map_shards: 256,
-            schema: None,
+            types: &recover::Types::OfEachFile,
             pool: &pool,
             progress: None,
             live: false,
@@ -82,7 +82,8 @@ impl Inspection {
         &self.dir
     }
 
-    /// The schema names of keys and values; `None` when the folder holds no store yet.
+    /// The schema names of keys and values; `None` when the folder holds no store yet. Where the files are of
+    /// several versions of the value's type, that is the newest; values are shown as they stand in the files.
     #[must_use]
     pub fn schema(&self) -> Option<(&str, &str)> {
         self.contents

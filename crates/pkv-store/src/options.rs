@@ -86,6 +86,8 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) recovery: RecoveryMode,
     pub(crate) background: bool,
+    pub(crate) expiry: bool,
+    pub(crate) sweep_interval: Duration,
     pub(crate) progress: Option<RecoveryProgress>,
     pub(crate) fs: Arc<dyn Fs>,
 }
@@ -124,6 +126,8 @@ impl Options {
             create: true,
             recovery: RecoveryMode::TornTail,
             background: true,
+            expiry: false,
+            sweep_interval: Duration::from_secs(1),
             progress: None,
             fs: Arc::new(StdFs),
         }
@@ -289,7 +293,34 @@ impl Options {
         self
     }
 
-    /// Called while opening with what was read so far, from the threads that read.
+    /// Whether entries can have a time to live: see [`crate::Store::insert_with_ttl`]. Default false: then nothing
+    /// of it costs anything.
+    ///
+    /// With it each value takes eight bytes more, in memory and on disk, and the folder says so: opening it the
+    /// other way is [`Error::Expiry`]. Expiry goes by the machine's wall clock, and by the highest time that
+    /// the store has recorded: a clock that is set back brings nothing back that was once seen to be
+    /// gone, also in a later process, and times to live go on from where they were. (Seen by a read of any
+    /// kind, a condition, a write, or the sweep: the time is then written to the log first, with
+    /// [`Durability::Process`].) A clock that is set ahead lets entries expire, for good.
+    ///
+    /// Entries that have expired and are not swept yet count in [`crate::Store::len`] and [`crate::Store::stats`].
+    #[must_use]
+    pub fn expiry(mut self, expiry: bool) -> Self {
+        self.expiry = expiry;
+        self
+    }
+
+    /// The shortest time between two sweeps of a store with expiry. Default 1 s. A sweep comes only when
+    /// something has expired, and takes at most a fifth of one core. At least 1 ms.
+    #[must_use]
+    pub fn sweep_interval(mut self, interval: Duration) -> Self {
+        self.sweep_interval = interval;
+        self
+    }
+
+    /// Called while opening with what was read so far, from the threads that read; and while a snapshot is
+    /// written, by the threads that write it, with [`Phase::Compact`](crate::Phase::Compact). No lock is held
+    /// meanwhile. It must not wait for the store: opening or compaction waits for it.
     #[must_use]
     pub fn on_progress(
         mut self,
@@ -338,6 +369,9 @@ impl Options {
                 "sync_interval",
                 "below 1 ms: use Durability::Power for writes that must not wait",
             );
+        }
+        if self.sweep_interval < Duration::from_millis(1) {
+            return bad("sweep_interval", "must be at least 1 ms");
         }
         if self.sync_interval > Duration::from_secs(86_400) {
             return bad("sync_interval", "over a day: that is no durability");

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use crate::codec::{Encode, Key, Value};
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::iter::ByteIter;
 use crate::options::{Options, RecoveryMode};
 use crate::pool::IoPool;
-use crate::recover::{self, Contents, ReadOptions, RecoveryReport};
+use crate::recover::{self, Contents, ReadOptions, RecoveryReport, Types};
 use crate::store::{Iter, encoded};
 
 /// A store of bytes, read beside whoever writes it. See [`ReadOnlyStore`].
@@ -17,10 +18,11 @@ use crate::store::{Iter, encoded};
 pub struct ReadOnlyByteStore {
     options: Options,
     dir: PathBuf,
-    /// The schema names that the files must have.
-    schema: (String, String),
+    types: Types,
     pool: IoPool,
     contents: Contents,
+    /// Tells what has expired; nothing is written for it.
+    expiry: Option<Expiry>,
     /// A refresh ran out of memory in the middle of a write.
     is_broken: bool,
 }
@@ -40,29 +42,34 @@ pub enum Refreshed {
 impl ReadOnlyByteStore {
     /// Reads a store of bytes. See [`Options::open_read_only`].
     pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
-        let schema = || "bytes".to_owned();
-        Self::open_as(path.as_ref(), options, schema(), schema())
+        Self::open_as::<Vec<u8>, Vec<u8>>(path.as_ref(), options)
     }
 
-    pub(crate) fn open_as(
-        path: &Path,
-        options: &Options,
-        key_schema: String,
-        value_schema: String,
-    ) -> Result<Self> {
+    pub(crate) fn open_as<K: Key, V: Value>(path: &Path, options: &Options) -> Result<Self> {
         options.check()?;
         let pool = IoPool::new(if options.background { options.io_threads } else { 1 });
-        let schema = (key_schema, value_schema);
-        let contents = load(options, path, &schema, &pool)?;
+        let types = Types::of::<K, V>(options);
+        let contents = load(options, path, &types, &pool)?;
+        let expiry = options.expiry.then(|| Expiry::open(options, &options.fs, &contents.map));
         let (options, dir) = (options.clone(), path.to_path_buf());
-        Ok(Self { options, dir, schema, pool, contents, is_broken: false })
+        Ok(Self { options, dir, types, pool, contents, expiry, is_broken: false })
     }
 
     /// Goes on to the writer's present state. See [`ReadOnlyStore::refresh`].
     pub fn refresh(&mut self) -> Result<Refreshed> {
+        let refreshed = self.read_on();
+        if self.options.expiry {
+            // What was read may have brought a later time.
+            let map = &self.contents.map;
+            self.expiry = Some(Expiry::open(&self.options, &self.options.fs, map));
+        }
+        refreshed
+    }
+
+    fn read_on(&mut self) -> Result<Refreshed> {
         let before = self.last_seq();
         if !self.is_broken && self.options.recovery != RecoveryMode::Salvage {
-            let read = read_options(&self.options, &self.dir, &self.schema, &self.pool);
+            let read = read_options(&self.options, &self.dir, &self.types, &self.pool);
             match recover::follow(&read, &mut self.contents) {
                 Ok(Some(0)) if self.last_seq() == before => return Ok(Refreshed::Unchanged),
                 Ok(Some(_)) => return Ok(Refreshed::Followed(self.last_seq() - before)),
@@ -74,7 +81,7 @@ impl ReadOnlyByteStore {
                 Ok(None) | Err(_) => {}
             }
         }
-        self.contents = load(&self.options, &self.dir, &self.schema, &self.pool)?;
+        self.contents = load(&self.options, &self.dir, &self.types, &self.pool)?;
         self.is_broken = false;
         Ok(Refreshed::Reloaded)
     }
@@ -85,7 +92,10 @@ impl ReadOnlyByteStore {
         let map = &self.contents.map;
         let hash = map.hash(key);
         let shard = map.read(map.shard_index(hash));
-        Ok(shard.get(hash, key).map(|value| read(value.as_bytes())))
+        Ok(shard.get(hash, key).and_then(|value| match &self.expiry {
+            None => Some(read(value.as_bytes())),
+            Some(expiry) => expiry.show(value.as_bytes(), &mut 0).map(read),
+        }))
     }
 
     /// A copy of the value.
@@ -100,12 +110,13 @@ impl ReadOnlyByteStore {
 
     /// All entries, in no order.
     pub fn iter(&self) -> ByteIter<'_> {
-        ByteIter::over(&self.contents.map)
+        ByteIter::over(&self.contents.map).with_expiry(self.expiry.as_ref())
     }
 
-    /// The number of entries.
+    /// The number of entries; those that have expired count until the writer has swept them away.
     pub fn len(&self) -> u64 {
-        self.contents.map.len()
+        let hidden = self.expiry.as_ref().map_or(0, Expiry::hidden_entries);
+        self.contents.map.len().saturating_sub(hidden)
     }
 
     /// Whether there is no entry.
@@ -131,14 +142,14 @@ impl ReadOnlyByteStore {
 fn read_options<'a>(
     options: &'a Options,
     dir: &'a Path,
-    schema: &'a (String, String),
+    types: &'a Types,
     pool: &'a IoPool,
 ) -> ReadOptions<'a> {
     ReadOptions {
         fs: &*options.fs,
         dir,
         map_shards: options.map_shards,
-        schema: Some((&schema.0, &schema.1)),
+        types,
         pool,
         progress: options.progress.as_ref(),
         root: None,
@@ -146,13 +157,8 @@ fn read_options<'a>(
     }
 }
 
-fn load(
-    options: &Options,
-    dir: &Path,
-    schema: &(String, String),
-    pool: &IoPool,
-) -> Result<Contents> {
-    recover::read_live(&read_options(options, dir, schema, pool), options.recovery)
+fn load(options: &Options, dir: &Path, types: &Types, pool: &IoPool) -> Result<Contents> {
+    recover::read_live(&read_options(options, dir, types, pool), options.recovery)
 }
 
 impl<'a> IntoIterator for &'a ReadOnlyByteStore {
@@ -205,8 +211,7 @@ impl<K, V> std::fmt::Debug for ReadOnlyStore<K, V> {
 
 impl<K: Key, V: Value> ReadOnlyStore<K, V> {
     pub(crate) fn open_with(options: &Options, path: &Path) -> Result<Self> {
-        let (key, value) = (K::schema().into_owned(), V::schema().into_owned());
-        let bytes = ReadOnlyByteStore::open_as(path, options, key, value)?;
+        let bytes = ReadOnlyByteStore::open_as::<K, V>(path, options)?;
         Ok(Self { bytes, types: PhantomData })
     }
 

@@ -28,6 +28,11 @@ fn is_inside(core: &Core) -> bool {
     INNERMOST.get() == address(core) || OUTER.with_borrow(|stores| stores.contains(&address(core)))
 }
 
+/// Whether this thread is inside a closure of an operation of any store.
+pub(crate) fn is_inside_any() -> bool {
+    INNERMOST.get() != 0
+}
+
 /// Runs a closure of the user's while a lock of the store is held.
 #[inline]
 pub(crate) fn run<R>(core: &Core, closure: impl FnOnce() -> R) -> R {

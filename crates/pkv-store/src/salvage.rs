@@ -11,7 +11,7 @@ use crate::error::{Error, Holder, Result};
 use crate::folder::Identity;
 use crate::options::{Options, RecoveryMode};
 use crate::pool::IoPool;
-use crate::recover::{self, ReadOptions};
+use crate::recover::{self, ReadOptions, Types};
 
 /// Places and gaps that a report lists; what is beyond is counted.
 const LISTED_MAX: usize = 1000;
@@ -170,7 +170,9 @@ pub struct Gap {
 /// # Errors
 ///
 /// [`Error::NotEmpty`], [`Error::Locked`] while somebody has the source open, [`Error::NotFound`],
-/// [`Error::NewerFormat`], and those of writing a store. Damage is no error: it is in the report.
+/// [`Error::NewerFormat`], and those of writing a store. [`Error::WrongType`] where the files hold values of
+/// several versions of their type: only a program that has the type can tell them apart, by
+/// [`Options::open_read_only`] with [`RecoveryMode::Salvage`]. Damage is no error: it is in the report.
 ///
 /// ```
 /// use pkv_store::{Options, Store};
@@ -203,7 +205,7 @@ pub fn salvage(
         dir: source,
         root: recover::read_root(&*options.fs, source),
         map_shards: options.map_shards,
-        schema: None,
+        types: &Types::OfFolder,
         pool: &pool,
         progress: options.progress.as_ref(),
         live: false,

@@ -1,5 +1,13 @@
 //! The typed face of the store.
 
+mod batch;
+mod entry;
+mod integer;
+mod iter;
+mod many;
+mod transaction;
+mod view;
+
 use std::borrow::Borrow;
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -10,12 +18,17 @@ use crate::bytes::ByteStore;
 use crate::codec::{Encode, EncodeError, Key, Value};
 use crate::error::{Error, Result};
 use crate::health::Health;
-use crate::iter::ByteIter;
 use crate::options::{Durability, Options};
 use crate::read_only::ReadOnlyStore;
 use crate::recover::RecoveryReport;
 use crate::stats::Stats;
 use crate::write::{Decision, Prepare};
+
+pub use entry::{Entry, ModifiedEntry};
+pub use integer::Integer;
+pub use iter::Iter;
+pub use transaction::Transaction;
+pub use view::View;
 
 /// A concurrent hash map that keeps its contents: all data in RAM, every write in a log on disk.
 ///
@@ -51,6 +64,15 @@ pub struct Store<K, V> {
     types: PhantomData<Both<K, V>>,
 }
 
+impl Store<Vec<u8>, Vec<u8>> {
+    /// Opens a store whatever types its keys and values have, as bytes: for tools. See
+    /// [`ByteStore::open_untyped`].
+    pub fn open_untyped(path: impl AsRef<Path>, options: &Options) -> Result<Self> {
+        let bytes = ByteStore::open_untyped(path, options)?;
+        Ok(Self { bytes, durability: options.durability, types: PhantomData })
+    }
+}
+
 /// Takes and gives keys and values and owns none, so that a store can be shared whatever they are.
 type Both<K, V> = fn(K, V) -> (K, V);
 
@@ -72,8 +94,7 @@ impl<K: Key, V: Value> Store<K, V> {
     }
 
     pub(crate) fn open_with(options: &Options, path: &Path) -> Result<Self> {
-        let bytes =
-            ByteStore::open_as(path, options, K::schema().into_owned(), V::schema().into_owned())?;
+        let bytes = ByteStore::open_as::<K, V>(path, options)?;
         Ok(Self { bytes, durability: options.durability, types: PhantomData })
     }
 
@@ -180,6 +201,24 @@ impl<K: Key, V: Value> Store<K, V> {
         value.transpose().map_err(Error::Decode)
     }
 
+    /// What is to be done for a key to have this value. Encodes under a lock.
+    fn decide_inside(
+        &self,
+        current: Option<&[u8]>,
+        new: Option<&V>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Decision> {
+        match new {
+            Some(value) => {
+                buffer.clear();
+                self.bytes.run_closure(|| value.encode(buffer))?;
+                Ok(Decision::Set)
+            }
+            None if current.is_none() => Ok(Decision::Keep),
+            None => Ok(Decision::Remove),
+        }
+    }
+
     /// Removes a key and returns its value.
     pub fn take<Q>(&self, key: &Q) -> Result<Option<V>>
     where
@@ -229,18 +268,46 @@ impl<K: Key, V: Value> Store<K, V> {
             self.bytes.write_one(key, Prepare::Nothing, durability, |current, buffer| {
                 let value = self.decode_inside(current)?;
                 new = self.bytes.run_closure(|| change(value));
-                match &new {
-                    Some(value) => {
-                        buffer.clear();
-                        self.bytes.run_closure(|| value.encode(buffer))?;
-                        Ok(Decision::Set)
-                    }
-                    None if current.is_none() => Ok(Decision::Keep),
-                    None => Ok(Decision::Remove),
-                }
+                self.decide_inside(current, new.as_ref(), buffer)
             })
         })?;
         Ok(new)
+    }
+
+    /// [`Store::update`] that returns the value from before, as [`std::sync::atomic::AtomicU64::fetch_update`]
+    /// does; the closure borrows it.
+    pub fn fetch_update<Q>(
+        &self,
+        key: &Q,
+        change: impl FnMut(Option<&V>) -> Option<V>,
+    ) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        self.fetch_update_with(key, self.durability, change)
+    }
+
+    /// [`Store::fetch_update`] with a durability of its own.
+    pub fn fetch_update_with<Q>(
+        &self,
+        key: &Q,
+        durability: Durability,
+        mut change: impl FnMut(Option<&V>) -> Option<V>,
+    ) -> Result<Option<V>>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        let mut old = None;
+        encoded(key, |key| {
+            self.bytes.write_one(key, Prepare::Nothing, durability, |current, buffer| {
+                old = self.decode_inside(current)?;
+                let new = self.bytes.run_closure(|| change(old.as_ref()));
+                self.decide_inside(current, new.as_ref(), buffer)
+            })
+        })?;
+        Ok(old)
     }
 
     /// Sets a key to `new` if it has the value `expected`; `None` stands for absent, on either side.
@@ -273,59 +340,7 @@ impl<K: Key, V: Value> Store<K, V> {
 
     /// A batch: changes that are made together or not at all.
     pub fn batch(&self) -> Batch<'_, K, V> {
-        Batch { store: self, ops: BatchOps::new() }
-    }
-
-    /// All entries, in no order, while others may go on writing, from the loop's body too.
-    ///
-    /// Weakly consistent: an entry that is there from the beginning to the end of the iteration comes
-    /// exactly once, with a value that it had at one moment in between; one that is inserted or removed
-    /// meanwhile comes at most once or not at all. Entries are copied a bucket at a time, at most about half a
-    /// megabyte, under the read lock of one shard; no lock is held while the body runs.
-    pub fn iter(&self) -> Iter<'_, K, V> {
-        Iter { bytes: self.bytes.iter(), types: PhantomData }
-    }
-
-    /// All keys; otherwise as [`Store::iter`].
-    pub fn keys(&self) -> impl Iterator<Item = Result<K>> {
-        let mut bytes = self.bytes.iter();
-        std::iter::from_fn(move || {
-            bytes
-                .next_with(|key, _| K::decode(key))
-                .map(|key| key.and_then(|key| key.map_err(Error::Decode)))
-        })
-    }
-
-    /// All values; otherwise as [`Store::iter`].
-    pub fn values(&self) -> impl Iterator<Item = Result<V>> {
-        let mut bytes = self.bytes.iter();
-        std::iter::from_fn(move || {
-            bytes
-                .next_with(|_, value| V::decode(value))
-                .map(|value| value.and_then(|value| value.map_err(Error::Decode)))
-        })
-    }
-
-    /// Removes every entry for which `keep` says no; returns how many. Each is a write of its own. An
-    /// entry that changed between the question and its removal is asked about again.
-    pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) -> Result<u64> {
-        let mut removed = 0;
-        let mut bytes = self.bytes.iter();
-        while let Some(entry) = bytes.next_with(|key, value| (key.to_vec(), value.to_vec())) {
-            let (raw_key, mut raw_value) = entry?;
-            let key = K::decode(&raw_key)?;
-            while !keep(&key, &V::decode(&raw_value)?) {
-                if self.bytes.compare_and_set(&raw_key, Some(&raw_value), None, self.durability)? {
-                    removed += 1;
-                    break;
-                }
-                match self.bytes.get(&raw_key)? {
-                    Some(changed) => raw_value = changed,
-                    None => break,
-                }
-            }
-        }
-        Ok(removed)
+        Batch { store: self, ops: self.bytes.new_ops() }
     }
 
     /// Removes every entry, as one write.
@@ -368,6 +383,10 @@ impl<K: Key, V: Value> Store<K, V> {
         self.bytes.recovery_report()
     }
 
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
+    }
+
     /// The store below its types: sequence numbers, callbacks, bytes.
     pub fn bytes(&self) -> &ByteStore {
         &self.bytes
@@ -377,42 +396,6 @@ impl<K: Key, V: Value> Store<K, V> {
     /// folder. Dropping the store does the same and has nobody to tell an error to.
     pub fn close(self) -> Result<()> {
         self.bytes.close()
-    }
-}
-
-/// All entries of a [`Store`]. See [`Store::iter`].
-pub struct Iter<'a, K, V> {
-    bytes: ByteIter<'a>,
-    types: PhantomData<fn() -> (K, V)>,
-}
-
-impl<'a, K, V> Iter<'a, K, V> {
-    pub(crate) fn over(bytes: ByteIter<'a>) -> Self {
-        Self { bytes, types: PhantomData }
-    }
-}
-
-impl<K, V> std::fmt::Debug for Iter<'_, K, V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Iter").finish_non_exhaustive()
-    }
-}
-
-impl<K: Key, V: Value> Iterator for Iter<'_, K, V> {
-    type Item = Result<(K, V)>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let decoded = self.bytes.next_with(|key, value| Ok((K::decode(key)?, V::decode(value)?)));
-        decoded.map(|entry| entry.and_then(|entry| entry))
-    }
-}
-
-impl<'a, K: Key, V: Value> IntoIterator for &'a Store<K, V> {
-    type Item = Result<(K, V)>;
-    type IntoIter = Iter<'a, K, V>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
     }
 }
 
@@ -429,7 +412,11 @@ impl<K, V> std::fmt::Debug for Batch<'_, K, V> {
     }
 }
 
-impl<K: Key, V: Value> Batch<'_, K, V> {
+impl<'a, K: Key, V: Value> Batch<'a, K, V> {
+    pub(crate) fn store(&self) -> &'a Store<K, V> {
+        self.store
+    }
+
     /// Adds setting a key. A later change of the same key in the batch wins. What cannot be encoded
     /// makes the commit fail.
     pub fn insert<Q, W>(mut self, key: &Q, value: &W) -> Self
@@ -461,7 +448,11 @@ impl<K: Key, V: Value> Batch<'_, K, V> {
         self
     }
 
-    fn note(&mut self, added: Result<()>) {
+    pub(crate) fn ops_mut(&mut self) -> &mut BatchOps {
+        &mut self.ops
+    }
+
+    pub(crate) fn note(&mut self, added: Result<()>) {
         if let Err(error) = added {
             self.ops.fail(error);
         }
@@ -516,7 +507,7 @@ pub(crate) fn encoded<Q: Encode + ?Sized, R>(
 
 /// Calls `with` with the encoded key and value.
 #[inline]
-fn encoded_pair<Q, W, R>(
+pub(crate) fn encoded_pair<Q, W, R>(
     key: &Q,
     value: &W,
     with: impl FnOnce(&[u8], &[u8]) -> Result<R>,

@@ -16,6 +16,7 @@ use crate::log::Refused;
 use crate::map::{NewValue, ValueRef};
 use crate::options::Durability;
 use crate::reentry;
+use crate::watch::{Notice, Noticed};
 
 /// What a write did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +55,12 @@ impl Core {
     ///
     /// 1. Limits and state are checked; what does not depend on the current value is encoded and
     ///    checksummed.
-    /// 2. The shard is locked; conditions and closures see the current value.
-    /// 3. The memory that step 5 needs is reserved, so that nothing can fail after step 4.
+    /// 2. The shard is locked; conditions and closures see the current value. It is copied if anybody watches.
+    /// 3. What open views show of the key is put aside, and the memory that step 5 needs is reserved, so that
+    ///    nothing can fail after step 4.
     /// 4. The frame is appended to the log: **the commit point** of `Durability::Process`. If the log has
     ///    no room just now, the lock is let go, room is waited for, and step 2 comes again.
-    /// 5. The map is changed, the shard unlocked, and what was replaced is freed.
+    /// 5. The map is changed, the shard unlocked, what was replaced is freed, and watches are told.
     /// 6. For `Durability::Power`: wait for the group commit.
     pub(crate) fn write_one(
         &self,
@@ -79,7 +81,7 @@ impl Core {
         }
         let hash = self.map.hash(key);
         let index = self.map.shard_index(hash);
-        let (seq, replaced) = loop {
+        let (seq, replaced, notice) = loop {
             // 2.
             let mut shard = self.map.write(index);
             let current = shard.get(hash, key);
@@ -99,7 +101,16 @@ impl Core {
                 }
                 Decision::Keep => return Ok(Written { seq: self.log.last_seq(), existed }),
             };
+            let notice = self.watch.is_on().then(|| {
+                let new = value.map(|bytes| Noticed::new(bytes, large.as_ref()));
+                let mut notice = Notice::default();
+                self.add_notice(&mut notice, key, current.map(Noticed::from), new);
+                notice
+            });
             // 3.
+            if self.views.any() {
+                self.views.keep(&self.map, index, &shard, hash, key)?;
+            }
             let value =
                 value.map(|bytes| large.clone().map_or(NewValue::Inline(bytes), NewValue::Large));
             if let Some(value) = &value {
@@ -109,7 +120,7 @@ impl Core {
             // 4.
             let seq = match self.log.append(&mut frame) {
                 Ok(seq) => seq,
-                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),
                 Err(Refused::Wait(wait)) => {
                     drop(shard);
                     self.log.wait(wait)?;
@@ -121,18 +132,21 @@ impl Core {
                 Some(value) => shard.set(hash, key, value),
                 None => shard.remove(hash, key),
             };
-            break (seq, replaced);
+            break (seq, replaced, notice);
         };
         let existed = replaced.existed;
         drop(replaced);
+        if let Some(notice) = notice {
+            self.watch.tell(seq, notice);
+        }
         // 6.
         self.acknowledge(seq, durability)?;
         Ok(Written { seq, existed })
     }
 
     /// Writes a batch: one frame, whole or not at all, on disk and for readers. The steps are those of
-    /// [`Core::write_one`]; all shards of the batch are locked, in ascending order, so that two batches
-    /// never wait for each other.
+    /// [`Core::write_one`]; all shards of the batch and of its conditions are locked, in ascending order,
+    /// so that two batches never wait for each other. `None`: there was nothing to write.
     pub(crate) fn write_batch(
         &self,
         batch: BatchOps,
@@ -141,16 +155,31 @@ impl Core {
         // 1.
         self.admit()?;
         let Some(mut prepared) = batch.prepare(&self.map)? else { return Ok(None) };
-        let (seq, garbage) = loop {
+        let (seq, garbage, notice) = loop {
             // 2.
             let mut shards = prepared.lock(&self.map);
+            let (checked, expired_ms) = prepared.check_conditions(&shards, self.expiry.as_ref());
+            if expired_ms > 0 && !self.is_time_recorded(expired_ms) {
+                // What follows from an expiry comes behind it in the log.
+                drop(shards);
+                self.record_time(expired_ms)?;
+                continue;
+            }
+            checked?;
+            if prepared.is_check_only() {
+                return Ok(None);
+            }
+            let notice = self.watch.is_on().then(|| prepared.notice(self, &shards));
             // 3.
+            if self.views.any() {
+                prepared.keep(&self.map, &self.views, &shards)?;
+            }
             self.check_memory(prepared.payload_bytes())?;
             prepared.reserve(&mut shards)?;
             // 4.
             let seq = match self.log.append(prepared.frame()) {
                 Ok(seq) => seq,
-                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Failed(error)) => return Err(self.refused(shards, error)),
                 Err(Refused::Wait(wait)) => {
                     drop(shards);
                     self.log.wait(wait)?;
@@ -158,9 +187,15 @@ impl Core {
                 }
             };
             // 5. All changes are made before the first shard is unlocked: no reader sees half of them.
-            break (seq, prepared.apply(&mut shards));
+            break (seq, prepared.apply(&mut shards), notice);
         };
         drop(garbage);
+        if let Some(expiry) = &self.expiry {
+            expiry.expect(prepared.first_deadline_ms);
+        }
+        if let Some(notice) = notice {
+            self.watch.tell(seq, notice);
+        }
         // 6.
         self.acknowledge(seq, durability)?;
         Ok(Some(seq))
@@ -174,14 +209,15 @@ impl Core {
         let mut frame = Frame::new();
         push_clear(frame.body());
         frame.finish();
-        let (seq, garbage) = loop {
+        let (seq, garbage, notice) = loop {
             // 2. and 3.
             let mut shards: Vec<_> =
                 (0..self.map.shards()).map(|index| self.map.write(index)).collect();
+            let notice = self.watch.is_on().then(Notice::of_clear);
             // 4.
             let seq = match self.log.append(&mut frame) {
                 Ok(seq) => seq,
-                Err(Refused::Failed(error)) => return Err(error),
+                Err(Refused::Failed(error)) => return Err(self.refused(shards, error)),
                 Err(Refused::Wait(wait)) => {
                     drop(shards);
                     self.log.wait(wait)?;
@@ -189,13 +225,29 @@ impl Core {
                 }
             };
             // 5.
-            let garbage: Vec<_> = shards.iter_mut().map(|shard| shard.take_contents()).collect();
-            break (seq, garbage);
+            let taken = shards.iter_mut().map(|shard| shard.take_contents());
+            let garbage: Vec<_> = if self.views.any() {
+                (0..).zip(taken).map(|(i, taken)| self.views.keep_contents(i, taken)).collect()
+            } else {
+                taken.collect()
+            };
+            break (seq, garbage, notice);
         };
         drop(garbage);
+        if let Some(notice) = notice {
+            self.watch.tell(seq, notice);
+        }
         // 6.
         self.acknowledge(seq, durability)?;
         Ok(seq)
+    }
+
+    /// The log does not take a write: lets go of the shards, and has watches learn it if it never will.
+    #[cold]
+    fn refused<Locked>(&self, locked: Locked, error: Error) -> Error {
+        drop(locked);
+        self.log.tell_watches();
+        error
     }
 
     /// What every write checks first.
@@ -208,7 +260,8 @@ impl Core {
 
     fn check_memory(&self, more_bytes: usize) -> Result<()> {
         let Some(bytes_max) = self.options.max_memory_bytes else { return Ok(()) };
-        let bytes = self.map.memory_bytes().saturating_add(bytes_u64(more_bytes));
+        let held_bytes = self.map.memory_bytes().saturating_add(self.views.held_bytes());
+        let bytes = held_bytes.saturating_add(bytes_u64(more_bytes));
         if bytes > bytes_max { Err(Error::MemoryCap { bytes, bytes_max }) } else { Ok(()) }
     }
 

@@ -20,12 +20,17 @@ const SIMULATOR: &str = "pkv-sim";
 const OWNED: &[(&str, &str)] = &[
     ("clap", "pkv-admin"),
     ("crc32fast", "pkv-format"),
+    ("futures-core", "pkv-store"),
     ("indicatif", "pkv-admin"),
     ("memmap2", "pkv-fs"),
     ("parking_lot", "pkv-store"),
+    ("postcard", "pkv-store"),
+    ("prost", "pkv-store"),
     ("rapidhash", "pkv-store"),
     ("rayon", "pkv-store"),
     ("rustix", "pkv-fs"),
+    ("serde", "pkv-store"),
+    ("tracing", "pkv-store"),
 ];
 
 pub(super) fn check(tree: &Tree, findings: &mut Vec<Finding>) {

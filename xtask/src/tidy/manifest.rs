@@ -2,19 +2,19 @@
 
 /// One `key = value` of a manifest.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     /// Such as `dependencies`, `target.'cfg(unix)'.dependencies`, or empty above the first section.
-    pub(super) section: &'a str,
+    pub(crate) section: &'a str,
     /// The key up to its first dot: `rayon` of `rayon.workspace = true`.
-    pub(super) key: &'a str,
-    pub(super) value: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) value: &'a str,
     /// From 1.
-    pub(super) line: usize,
+    pub(crate) line: usize,
 }
 
 /// Every entry in order. A section that names a dependency, such as `[dependencies.rayon]`, counts as
 /// the entry `rayon` of `dependencies`.
-pub(super) fn entries(text: &str) -> Vec<Entry<'_>> {
+pub(crate) fn entries(text: &str) -> Vec<Entry<'_>> {
     let mut entries = Vec::new();
     let mut section = "";
     for (line, content) in (1..).zip(text.lines()) {

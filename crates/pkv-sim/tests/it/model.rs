@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pkv_fs::Fs;
-use pkv_sim::{AckLog, Acked, Change, Crash, Durability, Explorer, History, SimFs, WriteEvent};
+use pkv_sim::{
+    AckLog, Acked, Change, Condition, Crash, Durability, Explorer, History, SimFs, WriteEvent,
+};
 
 type Event = WriteEvent<&'static str, u32>;
 type Map = BTreeMap<&'static str, u32>;
@@ -167,5 +169,107 @@ fn clearing_is_a_change_like_any_other() {
             assert_eq!(history.check(&Map::from([("b", 2)])), Ok(2));
             assert!(history.check(&Map::from([("a", 1), ("b", 2)])).is_err());
         },
+    );
+}
+
+/// A write of this value to `b` that depends on `a` having another.
+fn if_a_is(log: &AckLog<Event>, id: u64, expected: u32, value: u32) {
+    log.issue_if(id, [Condition::Equals("a", expected), Condition::Absent("c")], set("b", value));
+}
+
+#[test]
+fn a_write_made_against_its_condition_is_found_wherever_it_stands_in_the_order() {
+    let wrong_order = |log: &AckLog<Event>| {
+        log.issue(1, set("a", 1));
+        log.acknowledge(1, Some(10), Durability::Process);
+        log.issue(2, set("a", 2));
+        // It read `a` before write 2, and came to stand behind it.
+        if_a_is(log, 3, 1, 7);
+        log.acknowledge(3, Some(12), Durability::Process);
+        log.acknowledge(2, Some(11), Durability::Process);
+    };
+    at_crash(
+        Crash::Kill,
+        wrong_order,
+        |_| (),
+        |history| {
+            let wrong = history.check(&Map::from([("a", 2), ("b", 7)])).unwrap_err();
+            assert!(wrong.contains("write 3 with sequence number 12 was made although"), "{wrong}");
+            assert!(wrong.contains("condition 0 did not hold"), "{wrong}");
+        },
+    );
+    at_crash(
+        Crash::Kill,
+        |log| {
+            log.issue(1, set("a", 1));
+            log.acknowledge(1, Some(10), Durability::Process);
+            if_a_is(log, 2, 1, 7);
+            log.acknowledge(2, Some(11), Durability::Process);
+            if_a_is(log, 3, 2, 8);
+            log.refuse(3);
+            // Present holds, and equal to another value would not.
+            log.issue_if(4, [Condition::Present("b")], set("c", 1));
+            log.acknowledge(4, Some(12), Durability::Process);
+        },
+        |_| (),
+        |history| {
+            assert_eq!(history.check(&Map::from([("a", 1), ("b", 7), ("c", 1)])), Ok(3));
+            let ghost = history.check(&Map::from([("a", 1), ("b", 8), ("c", 1)])).unwrap_err();
+            assert!(ghost.contains("a ghost: write 3 was refused"), "{ghost}");
+        },
+    );
+}
+
+#[test]
+fn a_write_in_flight_is_made_if_its_conditions_hold_and_else_not() {
+    for (expected, found) in [(1, Map::from([("a", 1), ("b", 7)])), (2, Map::from([("a", 1)]))] {
+        at_crash(
+            Crash::Kill,
+            |log| {
+                log.issue(1, set("a", 1));
+                log.acknowledge(1, Some(10), Durability::Process);
+                if_a_is(log, 2, expected, 7);
+            },
+            |_| (),
+            |history| {
+                assert!(history.check(&found).is_ok(), "{expected}");
+                let made = Map::from([("a", 1), ("b", 7)]);
+                assert_eq!(history.check(&made).is_ok(), expected == 1);
+            },
+        );
+    }
+}
+
+#[test]
+fn what_was_seen_to_be_gone_may_not_come_back_and_what_was_not_may() {
+    let run = |log: &AckLog<Event>| {
+        log.issue(1, [Change::SetUntil("a", 1, 100), Change::SetUntil("b", 2, 200)]);
+        log.acknowledge(1, Some(1), Durability::Process);
+        log.issue(2, [Change::Expire(150)]);
+        log.acknowledge(2, Some(2), Durability::Process);
+    };
+    let with_both = Map::from([("a", 1), ("b", 2)]);
+    at_crash(
+        Crash::Kill,
+        run,
+        |_| (),
+        |history| {
+            // The clock was set back to 50: `a` was told to be gone, `b` was not.
+            let history = history.looked_at(50);
+            assert_eq!(history.check(&Map::from([("b", 2)])), Ok(2));
+            let back = history.check(&with_both).unwrap_err();
+            assert!(back.contains("lost: 1 writes are there"), "{back}");
+            // At 250 both are gone, and one that is not is found.
+            let history = history.looked_at(250);
+            assert_eq!(history.check(&Map::new()), Ok(2));
+            assert!(history.check(&Map::from([("b", 2)])).is_err());
+        },
+    );
+    // A power cut may take the word that `a` is gone, as it was not synced.
+    at_crash(
+        Crash::Strict,
+        run,
+        |_| (),
+        |history| assert_eq!(history.looked_at(50).check(&with_both), Ok(1)),
     );
 }

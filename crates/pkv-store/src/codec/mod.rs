@@ -21,6 +21,9 @@
 //! | `()` | `()` | none; as the value it makes the map a set |
 //! | `(A,)` to `(A, B, C, D, E, F)` | `(A,)`, `(A,B)`, ... | each field but the last preceded by its length, then the last |
 //!
+//! Behind the features `serde` and `prost`, off by default: `Serde<T>`, what serde encodes, in postcard's
+//! bytes (`postcard:` and the name of `T`); `Proto<M>`, a message of prost (`protobuf:` and its full name).
+//!
 //! `A`, `B` and `T` in a schema name stand for the names of those types. The length of a field is
 //! an unsigned LEB128 varint of its bytes, in the shortest form. A reference encodes as what it
 //! refers to. `str` and `[u8]` are written and looked up with, but not decoded into, so they have
@@ -79,7 +82,7 @@
 //! }
 //!
 //! impl Schema for Account {
-//!     // The digit is raised when the layout changes; old folders are then refused instead of misread.
+//!     // The number is raised when the layout changes; see "Types that change".
 //!     fn schema() -> Cow<'static, str> {
 //!         Cow::Borrowed("account.1")
 //!     }
@@ -102,17 +105,99 @@
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Types that change
+//!
+//! A schema name may end in a version: `account.1`. When the encoding of a value type changes, its name
+//! gets the next one, and [`Schema::upgrade`] says how to read what an older one has written. A folder of
+//! an older version then opens, where [`Schema::can_upgrade`] says so; without that, and for keys, it is
+//! [`Error::WrongType`](crate::Error::WrongType).
+//!
+//! ```
+//! # use std::borrow::Cow;
+//! # use pkv_store::Store;
+//! # use pkv_store::codec::{Decode, DecodeError, Encode, EncodeError, Schema};
+//! #[derive(Debug, PartialEq)]
+//! struct Balance {
+//!     cents: i64,
+//!     currency: [u8; 3],
+//! }
+//!
+//! impl Encode for Balance {
+//!     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+//!         (self.cents, self.currency).encode(out)
+//!     }
+//! }
+//!
+//! impl Decode for Balance {
+//!     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+//!         let (cents, currency) = Decode::decode(bytes)?;
+//!         Ok(Self { cents, currency })
+//!     }
+//! }
+//!
+//! impl Schema for Balance {
+//!     fn schema() -> Cow<'static, str> {
+//!         "balance.2".into()
+//!     }
+//!
+//!     fn can_upgrade(version: u32) -> bool {
+//!         version == 1
+//!     }
+//!
+//!     // Version 1 was a number of cents, in one currency.
+//!     fn upgrade(_version: u32, bytes: &[u8]) -> Result<Self, DecodeError> {
+//!         Ok(Self { cents: i64::decode(bytes)?, currency: *b"EUR" })
+//!     }
+//! }
+//! # struct Balance1(i64);
+//! # impl Encode for Balance1 {
+//! #     fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> { self.0.encode(out) }
+//! # }
+//! # impl Decode for Balance1 {
+//! #     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> { i64::decode(bytes).map(Self) }
+//! # }
+//! # impl Schema for Balance1 {
+//! #     fn schema() -> Cow<'static, str> { "balance.1".into() }
+//! # }
+//! # let dir = tempfile::tempdir()?;
+//! # let path = dir.path().join("balances");
+//! # let old: Store<String, Balance1> = Store::open(&path)?;
+//! # old.insert("alice", &Balance1(250))?;
+//! # old.close()?;
+//!
+//! // Written by the program of last year:
+//! let balances: Store<String, Balance> = Store::open(&path)?;
+//! assert_eq!(balances.get("alice")?, Some(Balance { cents: 250, currency: *b"EUR" }));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Values are upgraded while the folder is read, so that all values in memory, and all that is written
+//! from then on, are of today's version; reads and comparisons know of nothing else. Files of the older
+//! version stay until the next compaction, and are upgraded again by each opening before it. Once a file of
+//! the new version was written, an older program cannot open the folder any more.
 
 mod bytes;
 mod compound;
 mod error;
+#[cfg(feature = "prost")]
+mod proto;
 mod scalar;
+#[cfg(feature = "serde")]
+mod serde;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::borrow::Cow;
 
 pub use error::{DecodeError, EncodeError};
+#[cfg(feature = "prost")]
+pub use proto::Proto;
+#[cfg(feature = "serde")]
+pub use serde::Serde;
+pub use upgrade::split_version;
+pub(crate) use upgrade::{Upgrade, UpgradeError};
 
 /// Turns a key or value into bytes.
 ///
@@ -168,6 +253,34 @@ pub trait Schema {
     /// and none from the table in the [module's documentation](self). The names of the key and of
     /// the value type share 420 bytes of a file's header.
     fn schema() -> Cow<'static, str>;
+
+    /// Whether [`Schema::upgrade`] reads what this older version of the schema has written. A name without
+    /// a version is version 0. Asked only for versions below today's, of value types.
+    ///
+    /// The default is no: then a folder of another version is not opened.
+    #[must_use]
+    fn can_upgrade(version: u32) -> bool {
+        let _ = version;
+        false
+    }
+
+    /// Decodes what an older version of the schema has written: see "Types that change" in the [module's
+    /// documentation](self). It must answer any bytes, as [`Decode::decode`].
+    ///
+    /// A type made of others, such as a tuple or option, is not upgraded by its parts; wrap it in a type of
+    /// your own.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`] where the bytes are not what that version has written. The folder is then not
+    /// opened, and nothing in it is changed.
+    fn upgrade(version: u32, bytes: &[u8]) -> Result<Self, DecodeError>
+    where
+        Self: Sized,
+    {
+        let reason = format!("there is no upgrade from version {version}");
+        Err(DecodeError::invalid(Self::schema(), bytes.len(), reason))
+    }
 }
 
 /// What a store can have as keys. Implemented for every type that has the three traits.

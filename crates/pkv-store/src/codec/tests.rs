@@ -6,7 +6,7 @@ use std::num::NonZero;
 
 use proptest::prelude::*;
 
-use super::{Decode, DecodeError, Encode, EncodeError, Key, Value};
+use super::{Decode, DecodeError, Encode, EncodeError, Key, Schema, Value, split_version};
 
 type Six = (u8, Option<String>, [u8; 3], (char, Vec<u8>), bool, String);
 
@@ -253,6 +253,23 @@ fn errors_of_own_types_come_through_compound_ones() {
     assert_eq!((1_u8, Refuses).encode(&mut out), Err(rejected));
     let shrunk = (1_u8, Shrinks, 1_u8).encode(&mut out).expect_err("the buffer shrank");
     assert!(matches!(shrunk, EncodeError::BufferShrunk { .. }), "{shrunk}");
+}
+
+#[test]
+fn types_that_say_nothing_of_versions_are_not_upgraded() {
+    assert!(!u64::can_upgrade(0) && !<(u8, String)>::can_upgrade(1));
+    let refused = u64::upgrade(3, &[0; 8]).expect_err("no upgrade");
+    assert_eq!(refused, DecodeError::invalid("u64", 8, "there is no upgrade from version 3"));
+}
+
+#[test]
+fn versions_are_in_their_shortest_form() {
+    for name in ["a", "a.", "a.01", "a.-1", "a.+1", "a.1x", "a.4294967296", "a 1", ".x", ""] {
+        assert_eq!(split_version(name), (name, 0));
+    }
+    assert_eq!(split_version("a.0"), ("a.0", 0));
+    assert_eq!(split_version("a.4294967295"), ("a", u32::MAX));
+    assert_eq!(split_version("a.b.7"), ("a.b", 7));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use pkv_format::Successor;
@@ -21,6 +22,7 @@ use super::{Active, Behind, Log, Retired, State};
 use crate::error::{Error, Result};
 use crate::folder::{Folder, LogFile, root_seed};
 use crate::health::Cause;
+use crate::histogram::{Histogram, Timings};
 
 /// Told once whether a write became durable.
 pub(crate) type Callback = Box<dyn FnOnce(Result<u64>) + Send>;
@@ -34,6 +36,18 @@ pub(super) struct Commit {
     /// With `waiting`: the sync thread has something to do.
     wanted: Condvar,
     syncs: AtomicU64,
+    sync_times: Timings,
+    unsynced_since: UnsyncedSince,
+}
+
+/// No write that is not synced is older than this; taken alone.
+#[derive(Debug)]
+struct UnsyncedSince(Mutex<Instant>);
+
+impl Default for UnsyncedSince {
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
 }
 
 #[derive(Default)]
@@ -90,6 +104,15 @@ impl Ord for Pending {
 impl Commit {
     pub(super) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn sync_times(&self) -> Histogram {
+        self.sync_times.get()
+    }
+
+    /// How old a write that is not synced can be.
+    pub(super) fn unsynced_for(&self) -> Duration {
+        self.unsynced_since.0.lock().elapsed()
     }
 
     pub(super) fn wake_sync_thread(&self) {
@@ -181,6 +204,7 @@ impl Log {
             let current = tail.current.as_ref().map(Current::of);
             (tail.behind.clone(), current, tail.last_seq, tail.appended_bytes)
         };
+        let started = Instant::now();
         self.commit.syncs.fetch_add(1, Ordering::Relaxed);
         let synced = behind
             .iter()
@@ -191,6 +215,9 @@ impl Log {
             self.poison(cause.clone());
             return Err(cause);
         }
+        self.commit.sync_times.count_since(started);
+        // What came before this pass is synced.
+        *self.commit.unsynced_since.0.lock() = started;
 
         let mut tail = self.tail.lock();
         for _ in &behind {
@@ -294,6 +321,8 @@ impl Log {
                 };
                 if idle {
                     self.commit.wanted.wait(&mut waiting);
+                    // Woken by the first write in a while: those before it are synced.
+                    *self.commit.unsynced_since.0.lock() = Instant::now();
                     continue;
                 }
                 let timeout =
@@ -369,10 +398,17 @@ impl Drop for Leader<'_> {
         if self.log.settings.background {
             self.log.resolve_if_any();
         }
+        self.log.tell_watches();
     }
 }
 
 impl Log {
+    /// Tells watches how far the log is durable, and whether it will ever be more. Called with no lock held
+    /// that a write takes.
+    pub(crate) fn tell_watches(&self) {
+        self.settings.watch.settle(self.durable_seq(), self.poisoned());
+    }
+
     fn resolve_if_any(&self) {
         let any = !self.commit.waiting.lock().callbacks.is_empty();
         if any {

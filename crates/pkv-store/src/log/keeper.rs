@@ -20,15 +20,43 @@ use crate::health::Cause;
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(2);
 
+/// What a change of is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Condition {
+    poisoned: bool,
+    /// Of a log that cannot grow: whether it is for want of space.
+    unavailable: Option<bool>,
+    write_refused: bool,
+}
+
+impl Condition {
+    fn of(tail: &Tail) -> Self {
+        Self {
+            poisoned: matches!(tail.state, State::Poisoned(_)),
+            unavailable: tail.unavailable.as_ref().map(|why| why.full),
+            write_refused: tail.write_refused.is_some(),
+        }
+    }
+}
+
 impl Log {
     /// The keeper thread. `compact` decides whether a compaction is due; it is asked whenever the log
-    /// went on to a new segment, enough writes were made, or a writer waits for it.
-    pub(crate) fn keeper_thread(&self, compact: &dyn Fn()) {
+    /// went on to a new segment, enough writes were made, or a writer waits for it. `tell_health` is called
+    /// when the log came to take writes or not to take them, with no lock held.
+    pub(crate) fn keeper_thread(&self, compact: &dyn Fn(), tell_health: &dyn Fn()) {
         let mut retry = RETRY_MIN;
+        let mut told = Condition::default();
         loop {
             let mut tail = self.tail.lock();
             if tail.stop {
                 return;
+            }
+            let condition = Condition::of(&tail);
+            if condition != told {
+                drop(tail);
+                told = condition;
+                tell_health();
+                continue;
             }
             if !tail.retired.is_empty() && matches!(tail.state, State::Open) {
                 let retired = std::mem::take(&mut tail.retired);

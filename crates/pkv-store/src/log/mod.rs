@@ -32,6 +32,7 @@ use crate::frame::{
     Frame, LINK_FRAME_BYTES, MARK_FRAME_BYTES, SEAL_FRAME_BYTES, link_frame, mark_frame, seal_frame,
 };
 use crate::health::Cause;
+use crate::watch::Hub;
 
 use commit::Commit;
 pub(crate) use keeper::Rotated;
@@ -60,6 +61,8 @@ pub(crate) struct LogSettings {
     pub(crate) snapshot_interval: Option<u64>,
     pub(crate) sync_interval: Duration,
     pub(crate) background: bool,
+    /// Told of syncs and of poisonings.
+    pub(crate) watch: Arc<Hub>,
 }
 
 /// Where the log stands when a store is opened.
@@ -477,6 +480,7 @@ impl Log {
     pub(crate) fn poison(&self, cause: Cause) {
         self.poison_tail(&mut self.tail.lock(), cause);
         self.commit.wake_all();
+        self.tell_watches();
     }
 
     fn poison_tail(&self, tail: &mut Tail, cause: Cause) {

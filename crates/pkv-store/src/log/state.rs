@@ -1,11 +1,13 @@
 //! What the log tells of itself.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use pkv_fs::SegmentWay;
 
 use super::{Log, State};
 use crate::health::Cause;
+use crate::histogram::Histogram;
 
 impl Log {
     /// Everything up to and with this sequence number is synced.
@@ -52,6 +54,19 @@ impl Log {
             unsynced_bytes: tail.appended_bytes - tail.synced_bytes,
             syncs: self.commit.syncs(),
         }
+    }
+
+    /// How long the syncs took.
+    pub(crate) fn sync_times(&self) -> Histogram {
+        self.commit.sync_times()
+    }
+
+    /// How old the oldest write can be that is not synced; `None` where all are.
+    pub(crate) fn oldest_unsynced(&self) -> Option<Duration> {
+        if self.durable_seq() == self.last_seq() {
+            return None;
+        }
+        Some(self.commit.unsynced_for())
     }
 }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use pkv_sim::SimFs;
 
+use crate::codec::Upgrade;
 use crate::core::Core;
 use crate::options::{Durability, LogWay, Options};
+use crate::recover::Types;
 use crate::write::{Decision, Prepare};
 
 fn open(fs: &Arc<SimFs>) -> Arc<Core> {
@@ -17,7 +19,8 @@ fn open(fs: &Arc<SimFs>) -> Arc<Core> {
         .log_way(LogWay::Mapped)
         .map_shards(4)
         .segment_bytes(16 * 1024, 16 * 1024);
-    Core::open(&options, Path::new("/db"), "bytes".into(), "bytes".into()).unwrap()
+    let types = Types::Known { key_schema: "bytes".into(), upgrade: Upgrade::of::<Vec<u8>>() };
+    Core::open(&options, Path::new("/db"), &types).unwrap()
 }
 
 fn insert(core: &Core, value: &[u8]) {

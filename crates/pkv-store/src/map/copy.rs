@@ -12,8 +12,17 @@ use super::record::{self, lossless};
 use super::shard::Shard;
 
 /// A position in a shard, from which on a copy goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Cursor(u64);
+
+impl Cursor {
+    /// Where the key of this hash stands in its shard.
+    #[inline]
+    pub(super) fn of(hash: u64, shard_bits: u32) -> Self {
+        // As `Buckets::position` has it.
+        Self(hash << shard_bits)
+    }
+}
 
 /// One bucket's entries; reused for the next, so that nothing is allocated under the lock after a while.
 #[derive(Debug, Default)]

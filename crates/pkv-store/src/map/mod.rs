@@ -162,6 +162,18 @@ pub(crate) struct Garbage {
     contents: Option<Box<Shard>>,
 }
 
+impl Garbage {
+    /// A shard's contents, where that is what became free; else all of it back.
+    pub(crate) fn into_contents(mut self) -> Result<Box<Shard>, Garbage> {
+        self.contents.take().ok_or(self)
+    }
+
+    /// Contents that nobody needs any more.
+    pub(crate) fn of_contents(contents: Shard) -> Garbage {
+        Garbage { contents: Some(Box::new(contents)), ..Garbage::default() }
+    }
+}
+
 /// What a change came upon.
 #[derive(Debug, Default)]
 #[must_use = "its garbage is to be dropped after unlocking"]
@@ -241,6 +253,13 @@ impl Map {
     pub(crate) fn shard_index(&self, hash: u64) -> usize {
         // Shifted in two steps, since a map of one shard has no bits to keep.
         usize::try_from((hash >> 1) >> (63 - self.shard_bits)).unwrap_or(usize::MAX)
+    }
+
+    /// Where the key of this hash stands in its shard: a copy from a cursor up to another takes the keys
+    /// from the one on that stand before the other.
+    #[inline]
+    pub(crate) fn cursor(&self, hash: u64) -> Cursor {
+        Cursor::of(hash, self.shard_bits)
     }
 
     /// The seed of the hash.

@@ -2,6 +2,7 @@
 
 use pkv_format::{Frame, FrameKind, Operation};
 
+use super::upgrade::FileUpgrade;
 use crate::error::{Error, Result};
 use crate::map::{Map, NewValue};
 
@@ -81,12 +82,23 @@ impl<'a> Run<'a> {
 }
 
 /// Applies the operations of one group of shards, in order.
-pub(super) fn apply(map: &Map, runs: &[&[Placed<'_>]], group: usize, groups: usize) -> Result<()> {
+pub(super) fn apply(
+    map: &Map,
+    runs: &[&[Placed<'_>]],
+    group: usize,
+    groups: usize,
+    upgrade: Option<FileUpgrade<'_>>,
+) -> Result<()> {
+    let mut upgraded = Vec::new();
     let mine = |shard: usize| shard * groups / map.shards() == group;
     for placed in runs.iter().copied().flatten() {
         let shard = map.shard_index(placed.hash);
         match placed.operation {
-            Operation::Set { key, value } if mine(shard) => {
+            Operation::Set { key, mut value } if mine(shard) => {
+                if let Some(upgrade) = upgrade {
+                    upgrade.convert(value, &mut upgraded)?;
+                    value = &upgraded;
+                }
                 let value = NewValue::new(value).map_err(|_| Error::OutOfMemory)?;
                 let mut shard = map.write(shard);
                 shard.reserve(placed.hash, key.len(), &value).map_err(|_| Error::OutOfMemory)?;

@@ -5,7 +5,10 @@ use std::path::Path;
 use pkv_format::{FileHeader, FileKind, HEADER_BYTES, HeaderError};
 use pkv_fs::File;
 
+use super::Types;
+use crate::codec::split_version;
 use crate::error::{Error, Result};
+use crate::expiry;
 
 /// Reads the header at the start of a file. `Ok(Err(..))` is a header that does not stand.
 pub(crate) fn read_header(file: &dyn File) -> Result<Result<FileHeader, HeaderError>> {
@@ -54,12 +57,13 @@ pub(super) fn check_name(path: &Path, header: &FileHeader, name: NameSays) -> Re
     ))
 }
 
-/// All files of a folder must belong to one store, and hold the types that were asked for.
+/// All files of a folder must belong to one store, and hold the types that were asked for: keys exactly,
+/// values in this version or one that can be upgraded.
 pub(super) fn check_store(
     path: &Path,
     header: &FileHeader,
     first: &FileHeader,
-    schema: Option<(&str, &str)>,
+    types: &Types,
 ) -> Result<()> {
     if header.store_id != first.store_id || header.hash_seed != first.hash_seed {
         return Err(Error::damaged(
@@ -69,9 +73,26 @@ pub(super) fn check_store(
         ));
     }
     let stored = (header.key_schema.as_str(), header.value_schema.as_str());
-    let (key, value) = schema.unwrap_or((&first.key_schema, &first.value_schema));
-    for (what, stored, asked) in [("key", stored.0, key), ("value", stored.1, value)] {
-        if stored != asked {
+    let (key, value, is_other_version) = match types {
+        Types::Known { key_schema, upgrade } => {
+            (key_schema.as_str(), upgrade.schema(), upgrade.older_version(stored.1).is_some())
+        }
+        Types::OfFolder => (first.key_schema.as_str(), first.value_schema.as_str(), false),
+        Types::OfEachFile => {
+            let is_same_name = family(stored.1) == family(&first.value_schema);
+            (first.key_schema.as_str(), first.value_schema.as_str(), is_same_name)
+        }
+    };
+    let checks = [
+        ("key", stored.0, key, stored.0 == key),
+        ("value", stored.1, value, stored.1 == value || is_other_version),
+    ];
+    for (what, stored, asked, is_right) in checks {
+        let (is, wanted) = (family(stored), family(asked));
+        if !is_right && what == "value" && is.0 == wanted.0 && is.1 != wanted.1 {
+            return Err(Error::Expiry { path: path.to_path_buf(), has_expiry: is.1 });
+        }
+        if !is_right {
             return Err(Error::WrongType {
                 path: path.to_path_buf(),
                 what,
@@ -81,4 +102,12 @@ pub(super) fn check_store(
         }
     }
     Ok(())
+}
+
+/// The name of a schema without its version, and whether it is one of values with deadlines.
+fn family(value_schema: &str) -> (&str, bool) {
+    match expiry::inner_schema(value_schema) {
+        Some(inner) => (split_version(inner).0, true),
+        None => (split_version(value_schema).0, false),
+    }
 }

@@ -9,11 +9,12 @@ use pkv_fs::File;
 use pkv_snapshot_set::SnapshotInfo;
 
 use super::file::{NameSays, check_name, check_store, header_error, read_header};
+use super::upgrade::FileUpgrade;
 use super::window::Window;
 use super::{Phase, Progress, ReadOptions, open_for_reading};
 use crate::error::{Error, Result};
 use crate::frame::bytes_u64;
-use crate::map::{Map, WriteGuard};
+use crate::map::{Map, NewValue, OutOfMemory, WriteGuard};
 
 /// How much of a shard file is in memory at a time.
 const WINDOW_BYTES: u64 = 1024 * 1024;
@@ -64,7 +65,7 @@ pub(super) fn open_shards(
             path,
             &header,
             shards.first().map_or(&header, |first| &first.header),
-            options.schema,
+            options.types,
         )?;
         shards.push(ShardFile { path: path.clone(), file, file_bytes, header });
     }
@@ -82,7 +83,7 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
         }
     };
     expect(map, shards)?;
-    let footers = options.pool.map(shards, |shard| load_shard(map, shard, &tell));
+    let footers = options.pool.map(shards, |shard| load_shard(options, map, shard, &tell));
     let mut base: Option<Base> = None;
     for (footer, shard) in footers.into_iter().zip(shards) {
         let footer = footer?;
@@ -143,13 +144,19 @@ fn expect(map: &Map, shards: &[ShardFile]) -> Result<()> {
 }
 
 /// Loads one shard file: blocks, then the footer, then nothing.
-fn load_shard(map: &Map, shard: &ShardFile, tell: &dyn Fn(u64)) -> Result<Footer> {
+fn load_shard(
+    options: &ReadOptions<'_>,
+    map: &Map,
+    shard: &ShardFile,
+    tell: &dyn Fn(u64),
+) -> Result<Footer> {
     let ShardFile { path, file, file_bytes, header } = shard;
     let seed = header.seed();
     let mut window = Window::new(&**file, path, *file_bytes);
     let mut offset = bytes_u64(HEADER_BYTES);
     let mut want = WINDOW_BYTES;
-    let mut filler = Filler { map, shard: None };
+    let upgrade = FileUpgrade::of(options, path, &header.value_schema);
+    let mut filler = Filler { map, shard: None, upgrade, value: Vec::new() };
     let (mut records, mut payload_bytes) = (0, 0);
     loop {
         window.read(offset, want)?;
@@ -204,20 +211,38 @@ fn load_shard(map: &Map, shard: &ShardFile, tell: &dyn Fn(u64)) -> Result<Footer
 struct Filler<'a> {
     map: &'a Map,
     shard: Option<(usize, WriteGuard<'a>)>,
+    upgrade: Option<FileUpgrade<'a>>,
+    /// A value that was upgraded.
+    value: Vec<u8>,
 }
 
 enum BadBlock {
     Bad(String),
+    NotUpgraded(Error),
     OutOfMemory,
 }
 
 impl BadBlock {
     fn at(self, path: &std::path::Path, offset: u64) -> Error {
         match self {
+            BadBlock::NotUpgraded(error) => error,
             BadBlock::Bad(reason) => Error::damaged(path, offset, reason),
             BadBlock::OutOfMemory => Error::OutOfMemory,
         }
     }
+}
+
+/// Sets a key; whether it was there.
+pub(super) fn set(
+    shard: &mut WriteGuard<'_>,
+    hash: u64,
+    key: &[u8],
+    value: &[u8],
+) -> Result<bool, OutOfMemory> {
+    let value = NewValue::new(value)?;
+    shard.reserve(hash, key.len(), &value)?;
+    let replaced = shard.set(hash, key, value);
+    Ok(replaced.existed)
 }
 
 impl Filler<'_> {
@@ -238,7 +263,16 @@ impl Filler<'_> {
             let Some((_, shard)) = &mut self.shard else { continue };
             let (encoded, behind) = rest.split_at_checked(record.bytes_used).unwrap_or_default();
             rest = behind;
-            match shard.load(hash, encoded) {
+            let loaded = match &self.upgrade {
+                None => shard.load(hash, encoded),
+                Some(upgrade) => {
+                    upgrade
+                        .convert(record.value, &mut self.value)
+                        .map_err(BadBlock::NotUpgraded)?;
+                    set(shard, hash, record.key, &self.value).map(|existed| !existed)
+                }
+            };
+            match loaded {
                 Ok(true) => {}
                 Ok(false) => {
                     return Err(BadBlock::Bad("a key stands twice in the snapshot".into()));

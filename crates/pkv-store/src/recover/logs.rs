@@ -179,7 +179,7 @@ pub(super) fn open_logs(
             let name =
                 NameSays { kind: FileKind::Log, ordinal: info.ordinal.0, shard: 0, shard_count: 1 };
             check_name(path, header, name)?;
-            check_store(path, header, first.as_ref().unwrap_or(header), options.schema)?;
+            check_store(path, header, first.as_ref().unwrap_or(header), options.types)?;
             if file_bytes > header.segment_bytes {
                 return Err(Error::damaged(
                     path,

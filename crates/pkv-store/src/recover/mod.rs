@@ -16,7 +16,10 @@ mod logs;
 mod repair;
 mod replay;
 mod salvage;
+mod upgrade;
 mod window;
+
+pub(crate) use file::read_header;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,11 +31,13 @@ use pkv_snapshot_set::{
     FileSnapshotSet, LOCK_FILE_NAME, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType,
 };
 
+use crate::codec::{Key, Upgrade, Value, split_version};
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::folder::{Identity, root_seed};
 use crate::log::{LogStart, Previous};
 use crate::map::{Map, MapOptions};
-use crate::options::RecoveryMode;
+use crate::options::{Options, RecoveryMode};
 use crate::pool::IoPool;
 use crate::salvage::SalvageReport;
 pub(crate) use follow::{follow, read_live};
@@ -92,19 +97,19 @@ pub struct TornEnd {
     pub reason: String,
 }
 
-/// How far opening has come.
+/// How far an opening or a compaction has come.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Progress {
-    /// What is being read.
+    /// What is being read, or written.
     pub phase: Phase,
-    /// Bytes of it read so far.
+    /// Bytes of it so far.
     pub bytes_done: u64,
     /// Bytes of it in all.
     pub bytes_total: u64,
 }
 
-/// What opening is reading.
+/// What is being read, or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
@@ -112,6 +117,8 @@ pub enum Phase {
     Load,
     /// The logs above it.
     Replay,
+    /// A full snapshot is being written; the bytes are those of keys and values.
+    Compact,
 }
 
 /// The observer given to [`crate::Options::on_progress`].
@@ -134,14 +141,32 @@ impl std::fmt::Debug for RecoveryProgress {
     }
 }
 
+/// Which types the files of a folder may hold.
+#[derive(Debug)]
+pub(crate) enum Types {
+    /// These: keys of exactly this schema, values of today's or of an older version that can be upgraded.
+    Known { key_schema: String, upgrade: Upgrade },
+    /// Any, the same in all files: for tools that write.
+    OfFolder,
+    /// Any, but for the version of values the same in all files: for tools that only look.
+    OfEachFile,
+}
+
+impl Types {
+    pub(crate) fn of<K: Key, V: Value>(options: &Options) -> Self {
+        let upgrade = Upgrade::of::<V>();
+        let upgrade = if options.expiry { upgrade.with_deadlines() } else { upgrade };
+        Self::Known { key_schema: K::schema().into_owned(), upgrade }
+    }
+}
+
 /// What reading a folder needs to know.
 #[derive(Debug)]
 pub(crate) struct ReadOptions<'a> {
     pub(crate) fs: &'a dyn Fs,
     pub(crate) dir: &'a Path,
     pub(crate) map_shards: usize,
-    /// The schema names that the files must have; `None` takes any, for tools.
-    pub(crate) schema: Option<(&'a str, &'a str)>,
+    pub(crate) types: &'a Types,
     pub(crate) pool: &'a IoPool,
     pub(crate) progress: Option<&'a RecoveryProgress>,
     /// The first log of the store, by the word of the lock file.
@@ -224,7 +249,16 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
     let first = shards.iter().flatten().next().map(|shard| &shard.header);
     let logs = logs::open_logs(options, &logs, first)?;
     let first = shards.iter().flatten().map(|shard| &shard.header).chain(logs.headers()).next();
-    let identity = first.map(identity_of);
+    let mut identity = first.map(identity_of);
+    if let Some(identity) = &mut identity {
+        // What is written from here on is of today's version, whatever the first file is.
+        identity.value_schema = match options.types {
+            Types::Known { upgrade, .. } => upgrade.schema().to_owned(),
+            Types::OfFolder | Types::OfEachFile => {
+                newest_value_schema(shards.as_deref(), &logs).unwrap_or_default().to_owned()
+            }
+        };
+    }
     let map = Map::new(&MapOptions {
         shards: options.map_shards,
         hash_seed: identity
@@ -248,6 +282,16 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
     // 3.
     logs.judge(&mut report)?;
     Ok(Contents { map, identity, report, logs, base, tail: None })
+}
+
+/// The schema of values of the highest version among the files.
+fn newest_value_schema<'a>(
+    shards: Option<&'a [load::ShardFile]>,
+    logs: &'a logs::OpenedLogs,
+) -> Option<&'a str> {
+    let of_shards = shards.into_iter().flatten().map(|shard| &shard.header);
+    let schemas = of_shards.chain(logs.headers()).map(|header| header.value_schema.as_str());
+    schemas.max_by_key(|schema| split_version(expiry::inner_schema(schema).unwrap_or(schema)).1)
 }
 
 fn identity_of(header: &FileHeader) -> Identity {

@@ -18,6 +18,7 @@ use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotFileName, SnapshotOrdinal, Snapsh
 use super::apply::{Run, apply};
 use super::load::Base;
 use super::logs::{Fate, LogRead, Logs, Named, OpenedLogs, Piece, Stop, last_nonzero};
+use super::upgrade::FileUpgrade;
 use super::window::Window;
 use super::{Phase, Progress, ReadOptions, RecoveryReport};
 use crate::error::{Error, Result};
@@ -405,7 +406,7 @@ impl Replay<'_> {
                     }
                 }
             };
-            if let Some(early) = self.window(log, &frames, previous)? {
+            if let Some(early) = self.window(log, header, &frames, previous)? {
                 ended = Some(early);
             }
             if let Some(ended) = ended {
@@ -418,6 +419,7 @@ impl Replay<'_> {
     fn window(
         &mut self,
         log: &mut LogRead,
+        header: &FileHeader,
         frames: &[Frame<'_>],
         previous: Option<(u64, u64)>,
     ) -> Result<Option<(u64, End)>> {
@@ -455,7 +457,9 @@ impl Replay<'_> {
 
         // Applied in parallel by shard: each thread goes over all operations and takes its own.
         let groups: Vec<usize> = (0..threads).collect();
-        let applied = self.options.pool.map(&groups, |group| apply(map, &counted, *group, threads));
+        let upgrade = FileUpgrade::of(self.options, &log.path, &header.value_schema);
+        let applied =
+            self.options.pool.map(&groups, |group| apply(map, &counted, *group, threads, upgrade));
         applied.into_iter().collect::<Result<()>>()?;
         Ok(early)
     }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use pkv_fs::Op;
-use pkv_store::{ByteStore, Durability, Error, Health, Options, Store, Update};
+use pkv_store::{ByteStore, Durability, Error, Health, Options, Phase, Store, Update};
 
 use crate::support::{HookFs, Place, blob, contents, eventually, in_time, small};
 
@@ -778,6 +778,8 @@ fn the_figures_add_up() {
     let empty = store.stats();
     assert_eq!((empty.entries, empty.payload_bytes, empty.last_seq), (0, 0, 0));
     assert_eq!((empty.logs, empty.snapshots, empty.syncs), (0, 0, 0));
+    assert_eq!((empty.synced_writes, empty.oldest_unsynced), (0, None));
+    assert_eq!((empty.sync_times.count(), empty.snapshot_times.count()), (0, 0));
     for i in 0..100_u64 {
         store.insert(&i.to_le_bytes(), &blob(i, 92), PROCESS).unwrap();
     }
@@ -788,15 +790,26 @@ fn the_figures_add_up() {
     assert!(full.record_bytes >= 100 * 100 && full.large_value_bytes >= 1 << 20);
     assert!(full.log_bytes > full.payload_bytes && full.logs >= 2);
     assert_eq!(full.last_seq, 101);
+    let before = std::time::Instant::now();
+    assert!(full.oldest_unsynced.unwrap() < Duration::from_secs(3600));
+    std::thread::sleep(Duration::from_millis(2));
+    assert!(
+        store.stats().oldest_unsynced.unwrap() >= before.elapsed().min(Duration::from_millis(2))
+    );
     store.sync().unwrap();
     let synced = store.stats();
     assert_eq!((synced.durable_seq, synced.unsynced_bytes), (101, 0));
     assert!(synced.syncs >= 1);
+    assert_eq!((synced.synced_writes, synced.oldest_unsynced), (101, None));
+    assert_eq!(synced.sync_times.count(), synced.syncs);
+    assert!(synced.sync_times.max() >= synced.sync_times.quantile(500));
     store.compact().unwrap();
     let compacted = store.stats();
     assert_eq!((compacted.snapshots, compacted.logs), (1, 1));
     assert!(compacted.snapshot_bytes > full.payload_bytes);
     assert!(compacted.snapshot_time > Duration::ZERO);
+    assert_eq!(compacted.snapshot_times.count(), 1);
+    assert!(compacted.snapshot_times.max() <= compacted.snapshot_time);
     assert!(compacted.log_bytes < 8192, "{}", compacted.log_bytes);
     store.clear(PROCESS).unwrap();
     assert_eq!((store.stats().entries, store.stats().payload_bytes), (0, 0));
@@ -830,4 +843,42 @@ fn the_report_and_the_progress_tell_what_opening_did() {
     assert!(report.total_time >= report.load_time + report.replay_time);
     assert!(bytes_read.load(Ordering::Relaxed) > 200 * 108);
     assert!(report.dropped.is_empty() && report.dropped_pending.is_empty());
+}
+
+#[test]
+fn a_write_behind_a_pause_is_not_older_than_it_is() {
+    let place = Place::new();
+    let options = small().sync_interval(Duration::from_millis(100));
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    eventually("a look between a write and its sync", || {
+        // The sync thread falls asleep, and the next write wakes it.
+        std::thread::sleep(Duration::from_millis(500));
+        let before = std::time::Instant::now();
+        store.insert(b"a", b"1", PROCESS).unwrap();
+        std::iter::repeat_with(|| store.stats().oldest_unsynced)
+            .map_while(|oldest| oldest)
+            .any(|oldest| oldest < before.elapsed() + Duration::from_millis(50))
+    });
+}
+
+#[test]
+fn the_progress_of_a_compaction_is_told() {
+    let place = Place::new();
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let told = Arc::clone(&seen);
+    let options = small().background(false).on_progress(move |progress| {
+        told.lock().unwrap().push(progress);
+    });
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    for i in 0..100_u64 {
+        store.insert(&i.to_le_bytes(), &blob(i, 92), PROCESS).unwrap();
+    }
+    assert!(seen.lock().unwrap().is_empty(), "there was nothing to open");
+    store.compact().unwrap();
+    let seen = seen.lock().unwrap();
+    // After each of the four shards of the map.
+    assert_eq!(seen.len(), 4);
+    assert!(seen.iter().all(|told| told.phase == Phase::Compact && told.bytes_total == 10_000));
+    assert!(seen.is_sorted_by_key(|told| told.bytes_done));
+    assert_eq!(seen.last().map(|told| told.bytes_done), Some(10_000));
 }

@@ -5,6 +5,7 @@
     clippy::expect_used,
     reason = "a failure in a helper fails the test"
 )]
+#![expect(clippy::panic, reason = "a failure in a helper fails the test")]
 #![expect(clippy::print_stderr, reason = "how much was tried is what a long run is started for")]
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pkv_sim::{AckLog, Acked, Change, History, SimFs, WriteEvent};
+use pkv_sim::{AckLog, Acked, Change, Condition, History, SimFs, WriteEvent};
 use pkv_store::{ByteStore, Durability, Error, LogWay, Options, ReadOnlyByteStore};
 
 /// Writes of bytes.
@@ -74,6 +75,8 @@ pub(crate) enum Draw {
     Remove(Vec<u8>),
     /// Whole or not at all.
     Batch(Vec<Change<Vec<u8>, Vec<u8>>>),
+    /// A batch that is made only if all of these hold.
+    BatchIf(Vec<Condition<Vec<u8>, Vec<u8>>>, Vec<Change<Vec<u8>, Vec<u8>>>),
     Clear,
 }
 
@@ -82,9 +85,22 @@ impl Draw {
         match self {
             Draw::Set(key, value) => vec![Change::Set(key.clone(), value.clone())],
             Draw::Remove(key) => vec![Change::Remove(key.clone())],
-            Draw::Batch(changes) => changes.clone(),
+            Draw::Batch(changes) | Draw::BatchIf(_, changes) => changes.clone(),
             Draw::Clear => vec![Change::Clear],
         }
+    }
+
+    /// What it depends on.
+    pub(crate) fn conditions(&self) -> &[Condition<Vec<u8>, Vec<u8>>] {
+        match self {
+            Draw::BatchIf(conditions, _) => conditions,
+            _ => &[],
+        }
+    }
+
+    /// The number of its first condition that does not hold in these contents.
+    pub(crate) fn unmet(&self, contents: &Contents) -> Option<usize> {
+        self.conditions().iter().position(|condition| !condition.holds(contents))
     }
 
     /// Makes it; its sequence number.
@@ -94,14 +110,21 @@ impl Draw {
                 store.insert(key, value, durability).map(|written| written.seq)
             }
             Draw::Remove(key) => store.remove(key, durability).map(|written| written.seq),
-            Draw::Batch(changes) => changes
-                .iter()
-                .fold(store.batch(), |batch, change| match change {
+            Draw::Batch(changes) | Draw::BatchIf(_, changes) => {
+                let batch = changes.iter().fold(store.batch(), |batch, change| match change {
                     Change::Set(key, value) => batch.insert(key, value),
                     Change::Remove(key) => batch.remove(key),
-                    Change::Clear => batch,
-                })
-                .commit(durability),
+                    // Drawn by themselves, or in tests of their own.
+                    Change::Clear | Change::SetUntil(..) | Change::Expire(_) => batch,
+                });
+                let batch =
+                    self.conditions().iter().fold(batch, |batch, condition| match condition {
+                        Condition::Equals(key, value) => batch.if_equals(key, value),
+                        Condition::Absent(key) => batch.if_absent(key),
+                        Condition::Present(key) => batch.if_present(key),
+                    });
+                batch.commit(durability)
+            }
             Draw::Clear => store.clear(durability),
         }
     }
@@ -148,7 +171,7 @@ impl<'a> Writer<'a> {
     /// A write of a random kind; `None` where the one drawn would not be one.
     pub(crate) fn draw(&mut self, store: &ByteStore) -> Option<Draw> {
         let (key, value) = (self.key(), self.value());
-        Some(match self.random.below(20) {
+        Some(match self.random.below(25) {
             0..12 => Draw::Set(key, value),
             12..15 if store.contains_key(&key).unwrap() => Draw::Remove(key),
             12..15 => return None,
@@ -158,9 +181,33 @@ impl<'a> Writer<'a> {
                 Change::Set(b"batch".to_vec(), value),
             ]),
             // With others beside it, a removal might find its key gone, and not be a write.
-            _ if self.step > 1 => return None,
-            _ => Draw::Clear,
+            19 if self.step > 1 => return None,
+            19 => Draw::Clear,
+            _ => self.draw_batch_if(store, key, value),
         })
+    }
+
+    /// A batch that depends on what is there. All writers want the turn: the value of one key that they
+    /// all know, which each sets to its own.
+    fn draw_batch_if(&mut self, store: &ByteStore, key: Vec<u8>, value: Vec<u8>) -> Draw {
+        let condition = |key: &[u8]| match store.get(key).unwrap() {
+            Some(value) => Condition::Equals(key.to_vec(), value),
+            None => Condition::Absent(key.to_vec()),
+        };
+        let mut conditions = vec![condition(b"turn")];
+        match self.random.below(4) {
+            0 => conditions.push(condition(&self.key())),
+            1 => conditions.push(Condition::Present(self.key())),
+            2 => conditions.push(Condition::Equals(self.key(), self.value())),
+            _ => {}
+        }
+        let turn = self.next_id.to_le_bytes().to_vec();
+        let changes = vec![
+            Change::Set(b"turn".to_vec(), turn),
+            Change::Set(key, value),
+            Change::Remove(self.key()),
+        ];
+        Draw::BatchIf(conditions, changes)
     }
 
     /// Makes one write and notes what became of it.
@@ -172,7 +219,12 @@ impl<'a> Writer<'a> {
     ) -> Result<u64, Error> {
         let id = self.next_id;
         self.next_id += self.step;
-        self.acks.issue(id, draw.changes());
+        match draw {
+            Draw::BatchIf(conditions, changes) => {
+                self.acks.issue_if(id, conditions.iter().cloned(), changes.iter().cloned());
+            }
+            _ => self.acks.issue(id, draw.changes()),
+        }
         let outcome = draw.make(store, durability);
         let survives = match durability {
             Durability::Power => pkv_sim::Durability::Power,
@@ -189,8 +241,15 @@ impl<'a> Writer<'a> {
     /// One write of a random kind on a good disk; `durability` is drawn where it is not given.
     pub(crate) fn write(&mut self, store: &ByteStore, durability: Option<Durability>) {
         let durability = durability.unwrap_or_else(|| self.durability());
-        if let Some(draw) = self.draw(store) {
-            self.make(store, &draw, durability).expect("a write on a good disk");
+        let Some(draw) = self.draw(store) else { return };
+        // With others beside it, what it has read may be past; alone it knows the outcome.
+        let unmet = (self.step == 1).then(|| draw.unmet(&contents(store)));
+        match self.make(store, &draw, durability) {
+            Ok(_) => assert!(unmet.flatten().is_none(), "{draw:?} was made"),
+            Err(Error::ConditionFailed { index, .. }) => {
+                assert!(!draw.conditions().is_empty() && unmet.is_none_or(|i| i == Some(index)));
+            }
+            Err(error) => panic!("a write on a good disk: {error}"),
         }
     }
 }

@@ -120,10 +120,12 @@ impl Life<'_> {
         draw: &Draw,
         durability: Durability,
     ) -> Result<(), String> {
+        let unmet = draw.unmet(&self.model);
         let outcome = self.writer.make(store, draw, durability);
         match &outcome {
             Ok(_) => {
                 expected(self.poisoned.is_none(), "a poisoned store took a write")?;
+                expected(unmet.is_none(), "made although a condition does not hold")?;
                 self.apply(draw);
             }
             Err(Error::Unconfirmed { .. }) => {
@@ -132,6 +134,9 @@ impl Life<'_> {
                 self.apply(draw);
             }
             Err(Error::Poisoned(_)) => {}
+            Err(Error::ConditionFailed { index, .. }) => {
+                expected(unmet == Some(*index), "refused although all conditions hold")?;
+            }
             Err(Error::DiskFull(_) | Error::LogUnavailable(_)) => {
                 expected(self.poisoned.is_none(), "the disk counts for a poisoned store")?;
             }
@@ -140,7 +145,7 @@ impl Life<'_> {
         for change in draw.changes() {
             let key = match change {
                 Change::Set(key, _) | Change::Remove(key) => key,
-                Change::Clear => continue,
+                Change::Clear | Change::SetUntil(..) | Change::Expire(_) => continue,
             };
             let found = store.get(&key).map_err(|error| format!("a read failed: {error}"))?;
             expected(found.as_ref() == self.model.get(&key), format!("{key:?} after {outcome:?}"))?;
@@ -154,6 +159,7 @@ impl Life<'_> {
                 Change::Set(key, value) => drop(self.model.insert(key, value)),
                 Change::Remove(key) => drop(self.model.remove(&key)),
                 Change::Clear => self.model.clear(),
+                Change::SetUntil(..) | Change::Expire(_) => {}
             }
         }
     }

@@ -1,14 +1,20 @@
 //! The store's tests on a real disk and on the simulated one, a module for each promise.
 
 mod api;
+mod atomic;
+mod awaiting;
 mod compaction;
 mod concurrency;
 mod corrupt;
+mod crash_expiry;
 mod crash_rig;
 mod crash_sim;
 mod crash_threads;
 mod damage;
 mod defects;
+#[cfg(feature = "tracing")]
+mod events;
+mod expiring;
 mod faults;
 mod fuzz_seeds;
 mod kill;
@@ -17,3 +23,8 @@ mod read_only;
 mod reopening;
 mod salvage;
 mod support;
+mod upgrade;
+mod views;
+mod watching;
+#[cfg(any(feature = "prost", feature = "serde"))]
+mod wrappers;

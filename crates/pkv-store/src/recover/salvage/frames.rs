@@ -11,11 +11,12 @@ use pkv_format::{
 use pkv_snapshot_set::{SnapshotFileName, SnapshotOrdinal, SnapshotType};
 
 use super::window::SalvageWindow;
-use super::{LogFile, Named, Salvage, check_identity};
+use super::{LogFile, Named, Salvage};
 use crate::error::Result;
 use crate::frame::{LINK_FRAME_BYTES, SEAL_FRAME_BYTES, bytes_u64};
 use crate::recover::apply::{Run, apply};
 use crate::recover::logs::last_nonzero;
+use crate::recover::upgrade::FileUpgrade;
 use crate::salvage::Lost;
 
 const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
@@ -41,7 +42,7 @@ impl Salvage<'_> {
             let ordinal = log.name.ordinal().0;
             match header {
                 Ok(header) => {
-                    if let Err(reason) = check_identity(&header, self.identity.as_ref()) {
+                    if let Err(reason) = self.check(&log.path, &header)? {
                         self.lose_file(&log.path, file_bytes, reason);
                         continue;
                     }
@@ -53,6 +54,7 @@ impl Salvage<'_> {
                         segment_bytes: Some(header.segment_bytes),
                         seed: header.seed(),
                         salt: header.salt,
+                        value_schema: header.value_schema.clone(),
                         begins_behind: None,
                     };
                     look_around(&mut log, salts)?;
@@ -63,8 +65,7 @@ impl Salvage<'_> {
         }
         // From the newest down: each that is found names the one before it.
         for (path, ordinal, file, file_bytes, reason) in headless.into_iter().rev() {
-            let Some((salt, identity)) = salts.get(&ordinal).copied().zip(self.identity.as_ref())
-            else {
+            let Some((salt, first)) = salts.get(&ordinal).copied().zip(self.first.as_ref()) else {
                 // Without its salt no checksum of the file can be computed. One that was never used is no loss.
                 if last_nonzero(&*file, &path, file_bytes, 0).is_ok_and(|last| last.is_none()) {
                     continue;
@@ -72,7 +73,13 @@ impl Salvage<'_> {
                 self.lose_file(&path, file_bytes, reason);
                 continue;
             };
-            let seed = FileSeed::new(identity.store_id, salt, ordinal, 0, 1);
+            if self.has_versions {
+                let reason = format!("{reason}; of which version its values are is unknown");
+                self.lose_file(&path, file_bytes, reason);
+                continue;
+            }
+            let seed = FileSeed::new(first.store_id, salt, ordinal, 0, 1);
+            let value_schema = first.value_schema.clone();
             self.report.lose(Lost {
                 path: path.clone(),
                 offset: 0,
@@ -88,6 +95,7 @@ impl Salvage<'_> {
                 segment_bytes: None,
                 seed,
                 salt,
+                value_schema,
                 begins_behind: None,
             };
             look_around(&mut log, salts)?;
@@ -295,7 +303,8 @@ impl Salvage<'_> {
             self.lost_in_logs.push(lose(reason));
             return Ok(());
         }
-        apply(&self.map, &[&run.operations], 0, 1)?;
+        let upgrade = FileUpgrade::of(self.options, &log.path, &log.value_schema);
+        apply(&self.map, &[&run.operations], 0, 1, upgrade)?;
         self.report.writes += 1;
         self.report.last_seq = self.report.last_seq.max(frame.seq);
         Ok(())

@@ -23,9 +23,9 @@ use pkv_snapshot_set::{
     FileSnapshotSet, SnapshotFileName, SnapshotInfo, SnapshotOrdinal, SnapshotType,
 };
 
-use super::file::{NameSays, check_name, header_error};
+use super::file::{NameSays, check_name, check_store, header_error};
 use super::logs::Logs;
-use super::{Contents, ReadOptions, RecoveryReport, identity_of, read};
+use super::{Contents, ReadOptions, RecoveryReport, Types, identity_of, read};
 use crate::error::{Error, Result};
 use crate::folder::Identity;
 use crate::map::{Map, MapOptions};
@@ -238,6 +238,7 @@ struct LogFile {
     segment_bytes: Option<u64>,
     seed: FileSeed,
     salt: u64,
+    value_schema: String,
     /// The number of the last write before it, by its link.
     begins_behind: Option<u64>,
 }
@@ -246,7 +247,10 @@ struct LogFile {
 struct Salvage<'a> {
     options: &'a ReadOptions<'a>,
     map: Map,
-    identity: Option<Identity>,
+    /// The header of the newest file of the store to which most files belong.
+    first: Option<FileHeader>,
+    /// Its files hold values of several versions of their type.
+    has_versions: bool,
     report: SalvageReport,
     /// Places in logs, each with the write that is missing there; the last watermark says which are torn.
     lost_in_logs: Vec<(Lost, u64)>,
@@ -262,29 +266,17 @@ impl<'a> Salvage<'a> {
         files: &[Named],
         base: Option<u64>,
     ) -> Result<Salvage<'a>> {
-        let identity = identity(options, files)?;
-        let schema =
-            identity.as_ref().map(|one| (one.key_schema.as_str(), one.value_schema.as_str()));
-        if let (Some((key, value)), Some(asked)) = (schema, options.schema) {
-            for (what, stored, asked) in [("key", key, asked.0), ("value", value, asked.1)] {
-                if stored != asked {
-                    return Err(Error::WrongType {
-                        path: options.dir.to_path_buf(),
-                        what,
-                        stored: stored.to_owned(),
-                        asked: asked.to_owned(),
-                    });
-                }
-            }
+        let (first, has_versions) = most(options, files)?;
+        if let Some(first) = &first {
+            check_store(options.dir, first, first, options.types)?;
         }
-        let hash_seed =
-            identity.as_ref().map_or_else(|| options.fs.random_u64(), |one| one.hash_seed);
+        let hash_seed = first.as_ref().map_or_else(|| options.fs.random_u64(), |one| one.hash_seed);
         let map = Map::new(&MapOptions { shards: options.map_shards, hash_seed })
             .map_err(|_| Error::OutOfMemory)?;
         let report = SalvageReport {
             source: options.dir.to_path_buf(),
-            key_schema: schema.map(|(key, _)| key.to_owned()),
-            value_schema: schema.map(|(_, value)| value.to_owned()),
+            key_schema: first.as_ref().map(|first| first.key_schema.clone()),
+            value_schema: first.as_ref().map(|first| first.value_schema.clone()),
             passed_over: files
                 .iter()
                 .filter(|file| file.name.snapshot_type() == SnapshotType::FullCompleted)
@@ -297,7 +289,27 @@ impl<'a> Salvage<'a> {
         };
         let last_seq = Some(0);
         let (lost_in_logs, gaps) = (Vec::new(), Vec::new());
-        Ok(Self { options, map, identity, report, lost_in_logs, gaps, last_seq, bytes_read: 0 })
+        Ok(Self {
+            options,
+            map,
+            first,
+            has_versions,
+            report,
+            lost_in_logs,
+            gaps,
+            last_seq,
+            bytes_read: 0,
+        })
+    }
+
+    /// Whether a file is one of the store; why not. Of the store but of a type that was not asked for is an error.
+    fn check(&self, path: &Path, header: &FileHeader) -> Result<Result<(), String>> {
+        let Some(first) = &self.first else { return Ok(Ok(())) };
+        if !is_of_store(header, first) {
+            let reason = "the file belongs to another store than most files of this folder";
+            return Ok(Err(reason.to_owned()));
+        }
+        check_store(path, header, first, self.options.types).map(Ok)
     }
 
     fn run(&mut self, files: &[Named], base: Option<u64>) -> Result<()> {
@@ -383,32 +395,37 @@ impl<'a> Salvage<'a> {
             ..RecoveryReport::default()
         };
         let logs = Logs { logs: Vec::new(), next_seq, watermark, stop: None };
-        let Self { map, identity, .. } = self;
+        let Self { map, first, options, .. } = self;
+        let identity = first.as_ref().map(|first| Identity {
+            value_schema: match options.types {
+                Types::Known { upgrade, .. } => upgrade.schema().to_owned(),
+                Types::OfFolder | Types::OfEachFile => first.value_schema.clone(),
+            },
+            ..identity_of(first)
+        });
         Contents { map, identity, report: recovery, logs, base: None, tail: None }
     }
 }
 
-/// What most files with a header say that they belong to; of several the one of the newest file.
-fn identity(options: &ReadOptions<'_>, files: &[Named]) -> Result<Option<Identity>> {
-    let mut found: Vec<(Identity, usize)> = Vec::new();
+/// Of the store to which most files with a header belong, the newest file's header, and whether others have
+/// another version of values.
+fn most(options: &ReadOptions<'_>, files: &[Named]) -> Result<(Option<FileHeader>, bool)> {
+    let mut found: Vec<(FileHeader, usize, bool)> = Vec::new();
     for file in files.iter().rev().filter(|file| file.is_file) {
         let Ok(header) = file.open(options)?.1 else { continue };
-        let identity = identity_of(&header);
-        match found.iter_mut().find(|(known, _)| *known == identity) {
-            Some((_, count)) => *count += 1,
-            None => found.push((identity, 1)),
+        match found.iter_mut().find(|(known, ..)| is_of_store(&header, known)) {
+            Some((known, count, has_versions)) => {
+                *count += 1;
+                *has_versions |= known.value_schema != header.value_schema;
+            }
+            None => found.push((header, 1, false)),
         }
     }
     // The last of equal counts would be the oldest file's.
-    Ok(found.into_iter().rev().max_by_key(|(_, count)| *count).map(|(identity, _)| identity))
+    let most = found.into_iter().rev().max_by_key(|(_, count, _)| *count);
+    Ok(most.map_or((None, false), |(header, _, has_versions)| (Some(header), has_versions)))
 }
 
-/// Why a file is not one of the store.
-fn check_identity(header: &FileHeader, identity: Option<&Identity>) -> Result<(), String> {
-    match identity {
-        Some(identity) if identity_of(header) != *identity => {
-            Err("the file belongs to another store than most files of this folder".to_owned())
-        }
-        _ => Ok(()),
-    }
+fn is_of_store(header: &FileHeader, known: &FileHeader) -> bool {
+    (header.store_id, header.hash_seed) == (known.store_id, known.hash_seed)
 }

@@ -7,11 +7,12 @@ use pkv_format::{
 use pkv_snapshot_set::SnapshotFileName;
 
 use super::window::SalvageWindow;
-use super::{Named, Salvage, check_identity};
+use super::{Named, Salvage};
 use crate::error::{Error, Result};
 use crate::frame::bytes_u64;
-use crate::map::NewValue;
 use crate::recover::ReadOptions;
+use crate::recover::load::set;
+use crate::recover::upgrade::FileUpgrade;
 use crate::salvage::Lost;
 
 const WINDOW_BYTES: u64 = 1024 * 1024;
@@ -110,9 +111,11 @@ impl Salvage<'_> {
         let (file, header) = shard.open(self.options)?;
         let file_bytes = file.len()?;
         self.bytes_read += file_bytes;
-        let header = match header
-            .and_then(|header| check_identity(&header, self.identity.as_ref()).map(|()| header))
-        {
+        let header = match header {
+            Ok(header) => self.check(&shard.path, &header)?.map(|()| header),
+            Err(reason) => Err(reason),
+        };
+        let header = match header {
             Ok(header) => header,
             Err(reason) => {
                 // Without its salt no checksum of the file can be computed.
@@ -121,7 +124,7 @@ impl Salvage<'_> {
             }
         };
         let mut window = SalvageWindow::new(&*file, file_bytes);
-        let footer = self.blocks(shard, header.seed(), &mut window)?;
+        let footer = self.blocks(shard, &header, &mut window)?;
         self.lose_unreadable(&shard.path, &window);
         Ok(footer)
     }
@@ -129,9 +132,11 @@ impl Salvage<'_> {
     fn blocks(
         &mut self,
         shard: &Named,
-        seed: FileSeed,
+        header: &FileHeader,
         window: &mut SalvageWindow<'_>,
     ) -> Result<Option<Footer>> {
+        let seed = header.seed();
+        let upgrade = FileUpgrade::of(self.options, &shard.path, &header.value_schema);
         let mut offset = bytes_u64(HEADER_BYTES);
         let mut want = WINDOW_BYTES;
         let mut budget = window.file_bytes().saturating_mul(SEARCH_FACTOR).max(WINDOW_BYTES);
@@ -146,7 +151,7 @@ impl Salvage<'_> {
                 match scanner.next_block() {
                     BlockStep::Block { offset: at, records } => {
                         self.lose_in_shard(shard, &mut lost, at);
-                        self.fill(shard, at, records)?;
+                        self.fill(shard, at, records, upgrade)?;
                     }
                     BlockStep::Footer { offset: at, footer } => {
                         self.lose_in_shard(shard, &mut lost, at);
@@ -200,7 +205,14 @@ impl Salvage<'_> {
     }
 
     /// Puts the records of a block into the map.
-    fn fill(&mut self, shard: &Named, offset: u64, records: Records<'_>) -> Result<()> {
+    fn fill(
+        &mut self,
+        shard: &Named,
+        offset: u64,
+        records: Records<'_>,
+        upgrade: Option<FileUpgrade<'_>>,
+    ) -> Result<()> {
+        let mut upgraded = Vec::new();
         for record in records {
             let record = match record {
                 Ok(record) => record,
@@ -213,10 +225,15 @@ impl Salvage<'_> {
                 }
             };
             let hash = self.map.hash(record.key);
-            let value = NewValue::new(record.value).map_err(|_| Error::OutOfMemory)?;
+            let value = match upgrade {
+                None => record.value,
+                Some(upgrade) => {
+                    upgrade.convert(record.value, &mut upgraded)?;
+                    &upgraded
+                }
+            };
             let mut locked = self.map.write(self.map.shard_index(hash));
-            locked.reserve(hash, record.key.len(), &value).map_err(|_| Error::OutOfMemory)?;
-            drop(locked.set(hash, record.key, value));
+            set(&mut locked, hash, record.key, value).map_err(|_| Error::OutOfMemory)?;
             self.report.snapshot_records += 1;
         }
         Ok(())

@@ -1,0 +1,543 @@
+//! Expiry: entries with a deadline, invisible from it on, swept away later.
+//!
+//! A store that is opened with [`crate::Options::expiry`] keeps eight bytes before each value: the deadline in
+//! milliseconds since 1970, or zero. The schema name of its values says so (`expiring<V>`), so that a
+//! folder is never opened the other way. Nothing below this module knows: to the log, the map and the
+//! snapshots a deadline is a part of the value.
+//!
+//! - **Invisible at once.** Whoever reads a value compares its deadline with the store's time (`clock.rs`).
+//! - **Never back.** Before anybody is told that an entry has expired, the log holds either its removal or the
+//!   *time record*: an entry of the store's own with the store's time. When the store is opened, its time
+//!   begins there, whatever the machine's clock says; so what the record has passed is gone for good.
+//! - **Swept.** A thread of its own goes over the map in steps (`sweep.rs`) and removes what has expired.
+//!
+//! A store without expiry has no byte of this, and its reads and writes look at one field.
+
+mod clock;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use pkv_fs::Fs;
+
+use crate::bytes::ByteStore;
+use crate::codec::{Encode, Key, Value};
+use crate::core::Core;
+use crate::error::{Error, Result};
+use crate::map::{Map, ValueRef};
+use crate::options::{Durability, Options};
+use crate::reentry;
+use crate::store::{Batch, Store, encoded, encoded_pair};
+use crate::watch::{Notice, Noticed};
+use crate::write::{Decision, Prepare, Written};
+
+use clock::Clock;
+
+/// The deadline before each value.
+pub(crate) const DEADLINE_BYTES: usize = 8;
+/// Of an entry that does not expire.
+const NEVER: u64 = 0;
+/// Of the time record, which nobody is to see.
+const ALWAYS: u64 = 1;
+/// The key of the time record.
+const TIME_KEY: &[u8] = b"\xff\xfepkv: the highest time seen\xfe\xff";
+
+/// The schema name of values with a deadline.
+pub(crate) fn schema_of(value_schema: &str) -> String {
+    format!("expiring<{value_schema}>")
+}
+
+/// The schema name of the values behind the deadlines, where there are any.
+pub(crate) fn inner_schema(value_schema: &str) -> Option<&str> {
+    value_schema.strip_prefix("expiring<")?.strip_suffix('>')
+}
+
+/// Appends the deadline of what is stored, and returns the value behind it. The time record is appended whole:
+/// it is of no type.
+pub(crate) fn copy_deadline<'a>(stored: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    let (deadline_ms, value) = split(stored);
+    out.extend_from_slice(&deadline_ms.to_le_bytes());
+    if deadline_ms == ALWAYS {
+        out.extend_from_slice(value);
+        return None;
+    }
+    Some(value)
+}
+
+/// What a store with expiry has beside the map.
+#[derive(Debug)]
+pub(crate) struct Expiry {
+    clock: Clock,
+    /// The time in the log's record.
+    recorded_ms: AtomicU64,
+    /// There is a record, which is no entry that counts.
+    has_record: AtomicBool,
+    /// One at a time writes the record, or takes it away with all else.
+    recording: Mutex<()>,
+    /// No entry expires before; 0 where nobody has looked yet.
+    next_ms: AtomicU64,
+    interval: Duration,
+    stop: Mutex<bool>,
+    /// With `stop`: the store is closing, or something expires sooner than was known.
+    wake: Condvar,
+}
+
+/// A stored value at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen<'a> {
+    Live { deadline_ms: u64, value: &'a [u8] },
+    Expired { deadline_ms: u64 },
+}
+
+/// Deadline and value of what is stored.
+fn split(stored: &[u8]) -> (u64, &[u8]) {
+    match stored.split_first_chunk::<DEADLINE_BYTES>() {
+        Some((deadline, value)) => (u64::from_le_bytes(*deadline), value),
+        None => (NEVER, &[]),
+    }
+}
+
+/// Puts a value with its deadline into a buffer, as it is stored.
+pub(crate) fn stamp(buffer: &mut Vec<u8>, deadline_ms: u64, value: &[u8]) {
+    buffer.clear();
+    buffer.reserve(DEADLINE_BYTES + value.len());
+    buffer.extend_from_slice(&deadline_ms.to_le_bytes());
+    buffer.extend_from_slice(value);
+}
+
+/// [`stamp`] for a value that does not expire.
+pub(crate) fn stamp_never(buffer: &mut Vec<u8>, value: &[u8]) {
+    stamp(buffer, NEVER, value);
+}
+
+/// The store keeps one key for itself.
+pub(crate) fn check_key(key: &[u8]) -> Result<()> {
+    if key == TIME_KEY { Err(Error::ReservedKey) } else { Ok(()) }
+}
+
+/// What a log holds of a set, without the deadline; `None` for the time record.
+pub(crate) fn logged_value<'a>(key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]> {
+    (key != TIME_KEY).then(|| split(stored).1)
+}
+
+impl Expiry {
+    /// For a map as it was found.
+    pub(crate) fn open(options: &Options, fs: &Arc<dyn Fs>, map: &Map) -> Self {
+        let hash = map.hash(TIME_KEY);
+        let record = map
+            .read(map.shard_index(hash))
+            .get(hash, TIME_KEY)
+            .map(|stored| split(split(stored.as_bytes()).1).0);
+        let recorded_ms = record.unwrap_or(0);
+        Self {
+            clock: Clock::new(Arc::clone(fs), recorded_ms),
+            recorded_ms: AtomicU64::new(recorded_ms),
+            has_record: AtomicBool::new(record.is_some()),
+            recording: Mutex::new(()),
+            next_ms: AtomicU64::new(0),
+            interval: options.sweep_interval,
+            stop: Mutex::new(false),
+            wake: Condvar::new(),
+        }
+    }
+
+    /// The value of what is stored, at this moment. The clock is asked where there is a deadline.
+    fn see<'a>(&self, stored: &'a [u8]) -> Seen<'a> {
+        let (deadline_ms, value) = split(stored);
+        if deadline_ms == NEVER || deadline_ms > self.clock.now_ms() {
+            Seen::Live { deadline_ms, value }
+        } else {
+            Seen::Expired { deadline_ms }
+        }
+    }
+
+    /// What is to be shown of a stored value: nothing, if it has expired. `expired_ms` is raised to its
+    /// deadline then, for [`Core::record_time`].
+    pub(crate) fn show<'a>(&self, stored: &'a [u8], expired_ms: &mut u64) -> Option<&'a [u8]> {
+        match self.see(stored) {
+            Seen::Live { value, .. } => Some(value),
+            Seen::Expired { deadline_ms } => {
+                *expired_ms = deadline_ms.max(*expired_ms);
+                None
+            }
+        }
+    }
+
+    /// Entries of the store's own, which do not count.
+    pub(crate) fn hidden_entries(&self) -> u64 {
+        u64::from(self.has_record.load(Ordering::Relaxed))
+    }
+
+    fn is_recorded(&self, deadline_ms: u64) -> bool {
+        deadline_ms <= self.recorded_ms.load(Ordering::Acquire)
+    }
+
+    /// The deadline of what lives for so long from now on; a part of a millisecond counts as one.
+    fn deadline_ms(&self, ttl: Duration) -> u64 {
+        let ttl_ms = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        self.clock.now_ms().saturating_add(ttl_ms).max(ALWAYS + 1)
+    }
+
+    /// Notes that something expires at this time. Called when it is in the map.
+    pub(crate) fn expect(&self, deadline_ms: u64) {
+        if deadline_ms != NEVER
+            && deadline_ms < self.next_ms.fetch_min(deadline_ms, Ordering::AcqRel)
+        {
+            drop(self.stop.lock());
+            self.wake.notify_all();
+        }
+    }
+}
+
+impl Core {
+    /// Entries of the store's own, which do not count.
+    pub(crate) fn hidden_entries(&self) -> u64 {
+        self.expiry.as_ref().map_or(0, Expiry::hidden_entries)
+    }
+
+    /// What is to be shown of a stored value: see [`Expiry::show`].
+    #[inline]
+    pub(crate) fn show<'a>(&self, stored: &'a [u8], expired_ms: &mut u64) -> Option<&'a [u8]> {
+        match &self.expiry {
+            None => Some(stored),
+            Some(expiry) => expiry.show(stored, expired_ms),
+        }
+    }
+
+    /// What a write of one key tells watches. The time record is nothing to tell. An expired value counts as
+    /// absent, unless it is its removal that is told.
+    #[cold]
+    pub(crate) fn add_notice(
+        &self,
+        notice: &mut Notice,
+        key: &[u8],
+        old: Option<Noticed>,
+        new: Option<Noticed>,
+    ) {
+        let Some(expiry) = &self.expiry else { return notice.push(key, old, new) };
+        if key == TIME_KEY {
+            return;
+        }
+        let is_shown = |old: &Noticed| new.is_none() || expiry.show(old.bytes(), &mut 0).is_some();
+        let old = old.filter(is_shown);
+        notice.push(key, old.map(Noticed::without_deadline), new.map(Noticed::without_deadline));
+    }
+
+    /// Makes sure that what has expired by `expired_ms` never comes back: the log holds a time that is not before
+    /// it. Called with nothing locked, before anybody is told; 0 is nothing.
+    ///
+    /// The record is a write like any other, so it is there after a kill, and after a power cut if it was
+    /// synced.
+    pub(crate) fn record_time(&self, expired_ms: u64) -> Result<()> {
+        let Some(expiry) = self.expiry.as_ref().filter(|expiry| !expiry.is_recorded(expired_ms))
+        else {
+            return Ok(());
+        };
+        let _one_at_a_time = expiry.recording.lock();
+        if expiry.is_recorded(expired_ms) {
+            return Ok(());
+        }
+        self.write_time(expiry)
+    }
+
+    /// Whether the log says that what had this deadline is gone.
+    pub(crate) fn is_time_recorded(&self, deadline_ms: u64) -> bool {
+        self.expiry.as_ref().is_none_or(|expiry| expiry.is_recorded(deadline_ms))
+    }
+
+    /// [`Core::record_time`] for a reader: where the log takes no writes it is told all the same. In this
+    /// process the clock does not go back; in a later one it may, and the entry with it.
+    pub(crate) fn record_time_if_possible(&self, expired_ms: u64) {
+        let _ = self.record_time(expired_ms);
+    }
+
+    fn write_time(&self, expiry: &Expiry) -> Result<()> {
+        let now_ms = expiry.clock.now_ms();
+        let mut record = Vec::new();
+        stamp(&mut record, ALWAYS, &now_ms.to_le_bytes());
+        self.write_one(TIME_KEY, Prepare::Set(&record), Durability::Process, |_, _| {
+            Ok(Decision::AsPrepared)
+        })?;
+        expiry.has_record.store(true, Ordering::Relaxed);
+        expiry.recorded_ms.fetch_max(now_ms, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Removes every entry and begins the record anew.
+    pub(crate) fn clear_all(&self, durability: Durability) -> Result<u64> {
+        let Some(expiry) = &self.expiry else { return self.clear(durability) };
+        reentry::check(self)?;
+        let _one_at_a_time = expiry.recording.lock();
+        let seq = self.clear(durability)?;
+        expiry.has_record.store(false, Ordering::Relaxed);
+        expiry.recorded_ms.store(0, Ordering::Release);
+        // Nothing is left that could come back: without the record time begins anew, no more.
+        let _ = self.write_time(expiry);
+        Ok(seq)
+    }
+
+    /// [`ByteStore::get_with`] where values have deadlines.
+    #[cold]
+    pub(crate) fn get_timed<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let hash = self.map.hash(key);
+        let mut expired_ms = 0;
+        let shard = self.map.read(self.map.shard_index(hash));
+        let value = shard.get(hash, key);
+        let shown = value.and_then(|value| self.show(value.as_bytes(), &mut expired_ms));
+        let answer = shown.map(|value| reentry::run(self, || read(value)));
+        drop(shard);
+        self.record_time_if_possible(expired_ms);
+        answer
+    }
+
+    /// [`Core::write_one`] where values have deadlines: `decide` sees and makes values without. A value that
+    /// was prepared gets this deadline; one that follows from the current value keeps that one's.
+    pub(crate) fn write_timed(
+        &self,
+        expiry: &Expiry,
+        key: &[u8],
+        prepare: Prepare<'_>,
+        deadline_ms: u64,
+        durability: Durability,
+        mut decide: impl FnMut(Option<&[u8]>, &mut Vec<u8>) -> Result<Decision>,
+    ) -> Result<Written> {
+        check_key(key)?;
+        let mut stored = Vec::new();
+        let prepare = match prepare {
+            Prepare::Set(value) => {
+                stamp(&mut stored, deadline_ms, value);
+                Prepare::Set(&stored)
+            }
+            other => other,
+        };
+        let mut existed = false;
+        let mut value = Vec::new();
+        let written = self.write_one(key, prepare, durability, |current, buffer| {
+            let seen = current.map(|stored| expiry.see(stored));
+            let (live, kept_ms) = match seen {
+                Some(Seen::Live { deadline_ms, value }) => (Some(value), deadline_ms),
+                Some(Seen::Expired { .. }) | None => (None, NEVER),
+            };
+            existed = live.is_some();
+            let is_expired = seen.is_some() && !existed;
+            Ok(match decide(live, &mut value)? {
+                Decision::Set => {
+                    stamp(buffer, kept_ms, &value);
+                    Decision::Set
+                }
+                // That it is absent follows from its expiry, which is logged before anybody is told.
+                Decision::Keep if is_expired => Decision::Remove,
+                other => other,
+            })
+        })?;
+        expiry.expect(deadline_ms);
+        Ok(Written { existed, ..written })
+    }
+
+    fn expiry(&self) -> Result<&Expiry> {
+        self.expiry.as_ref().ok_or_else(|| {
+            let reason = "the store was opened without it: its values have no deadlines".to_owned();
+            Error::InvalidOption { option: "expiry", reason }
+        })
+    }
+}
+
+impl ByteStore {
+    /// [`Store::insert_with_ttl`] for bytes.
+    pub fn insert_with_ttl(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        ttl: Duration,
+        durability: Durability,
+    ) -> Result<Written> {
+        let expiry = self.core().expiry()?;
+        let deadline_ms = expiry.deadline_ms(ttl);
+        let prepare = Prepare::Set(value);
+        self.core().write_timed(expiry, key, prepare, deadline_ms, durability, |_, _| {
+            Ok(Decision::AsPrepared)
+        })
+    }
+
+    /// [`Store::set_ttl`] for bytes.
+    pub fn set_ttl(
+        &self,
+        key: &[u8],
+        ttl: Option<Duration>,
+        durability: Durability,
+    ) -> Result<bool> {
+        let expiry = self.core().expiry()?;
+        check_key(key)?;
+        let deadline_ms = ttl.map_or(NEVER, |ttl| expiry.deadline_ms(ttl));
+        let mut is_there = false;
+        let prepare = Prepare::Nothing;
+        self.core().write_one(key, prepare, durability, |current, buffer| {
+            let seen = current.map(|stored| expiry.see(stored));
+            is_there = matches!(seen, Some(Seen::Live { .. }));
+            Ok(match seen {
+                None => Decision::Keep,
+                Some(Seen::Expired { .. }) => Decision::Remove,
+                Some(Seen::Live { value, .. }) => {
+                    stamp(buffer, deadline_ms, value);
+                    Decision::Set
+                }
+            })
+        })?;
+        if is_there {
+            expiry.expect(deadline_ms);
+        }
+        Ok(is_there)
+    }
+
+    /// [`Store::ttl`] for bytes.
+    pub fn ttl(&self, key: &[u8]) -> Result<Option<Option<Duration>>> {
+        let core = self.core();
+        let expiry = core.expiry()?;
+        reentry::check(core)?;
+        let hash = core.map.hash(key);
+        let shard = core.map.read(core.map.shard_index(hash));
+        let seen = shard.get(hash, key).map(|stored| expiry.see(stored.as_bytes()));
+        let (answer, expired_ms) = match seen {
+            None => (None, 0),
+            Some(Seen::Expired { deadline_ms }) => (None, deadline_ms),
+            Some(Seen::Live { deadline_ms: NEVER, .. }) => (Some(None), 0),
+            Some(Seen::Live { deadline_ms, .. }) => {
+                let left_ms = deadline_ms.saturating_sub(expiry.clock.now_ms());
+                (Some(Some(Duration::from_millis(left_ms))), 0)
+            }
+        };
+        drop(shard);
+        core.record_time_if_possible(expired_ms);
+        Ok(answer)
+    }
+
+    /// [`Store::sweep`] for bytes.
+    pub fn sweep(&self) -> Result<u64> {
+        let expiry = self.core().expiry()?;
+        reentry::check(self.core())?;
+        self.core().sweep(expiry, |_| true)
+    }
+
+    /// The deadline of what lives for so long, for a batch.
+    pub(crate) fn deadline_ms(&self, ttl: Duration) -> Result<u64> {
+        Ok(self.core().expiry()?.deadline_ms(ttl))
+    }
+}
+
+impl<K: Key, V: Value> Store<K, V> {
+    /// Sets a key for a time: when it is over, the entry is gone. Returns whether the key was there before.
+    ///
+    /// The store must have been opened with [`Options::expiry`]. The deadline is kept on disk and holds over
+    /// restarts. From it on the entry is invisible to every call; its memory is won back by a sweep in the
+    /// background. What was once seen to be gone does not come back, also when the machine's clock is set
+    /// back: see [`Options::expiry`].
+    ///
+    /// [`Store::insert`] and [`Store::replace`] set an entry that does not expire; [`Store::update`] and what
+    /// else makes a value from the current one keep its deadline.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Store::insert`]; [`Error::InvalidOption`] where the store was opened without expiry.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use pkv_store::{Options, Store};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("sessions");
+    /// let sessions: Store<String, String> = Options::new().expiry(true).open(&path)?;
+    /// sessions.insert_with_ttl("token", "alice", Duration::from_secs(1800))?;
+    /// assert!(sessions.ttl("token")?.flatten().is_some_and(|left| left.as_secs() > 1790));
+    /// sessions.set_ttl("token", None)?;                       // stays for good
+    /// assert_eq!(sessions.ttl("token")?, Some(None));
+    /// sessions.insert_with_ttl("token", "alice", Duration::ZERO)?;
+    /// assert_eq!(sessions.get("token")?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn insert_with_ttl<Q, W>(&self, key: &Q, value: &W, ttl: Duration) -> Result<bool>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Encode + ?Sized,
+        V: std::borrow::Borrow<W>,
+        W: Encode + ?Sized,
+    {
+        encoded_pair(key, value, |key, value| {
+            Ok(self.bytes().insert_with_ttl(key, value, ttl, self.durability())?.existed)
+        })
+    }
+
+    /// Gives an entry another time to live from now on, or none at all: then it does not expire. Returns whether
+    /// the key is there. Its value is written again. Errors as for [`Store::insert_with_ttl`].
+    pub fn set_ttl<Q>(&self, key: &Q, ttl: Option<Duration>) -> Result<bool>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        encoded(key, |key| self.bytes().set_ttl(key, ttl, self.durability()))
+    }
+
+    /// How long an entry still lives: `None` if the key is not there, `Some(None)` if it does not expire.
+    pub fn ttl<Q>(&self, key: &Q) -> Result<Option<Option<Duration>>>
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Encode + ?Sized,
+    {
+        encoded(key, |key| self.bytes().ttl(key))
+    }
+
+    /// Removes now what has expired; returns how many entries. Happens by itself where the store has threads.
+    ///
+    /// Cost: every entry is copied once, in steps of at most about half a megabyte under the read lock of
+    /// one shard; each that goes is a write of its own.
+    pub fn sweep(&self) -> Result<u64> {
+        self.bytes().sweep()
+    }
+}
+
+impl<K: Key, V: Value> Batch<'_, K, V> {
+    /// Adds setting a key for a time, from now on. See [`Store::insert_with_ttl`].
+    pub fn insert_with_ttl<Q, W>(mut self, key: &Q, value: &W, ttl: Duration) -> Self
+    where
+        K: std::borrow::Borrow<Q>,
+        Q: Encode + ?Sized,
+        V: std::borrow::Borrow<W>,
+        W: Encode + ?Sized,
+    {
+        let added = self.store().bytes().deadline_ms(ttl).and_then(|deadline_ms| {
+            encoded_pair(key, value, |key, value| {
+                self.ops_mut().set_until(key, value, deadline_ms);
+                Ok(())
+            })
+        });
+        self.note(added);
+        self
+    }
+}
+
+impl crate::bytes::ByteBatch<'_> {
+    /// Adds setting a key for a time, from now on. See [`Store::insert_with_ttl`].
+    pub fn insert_with_ttl(mut self, key: &[u8], value: &[u8], ttl: Duration) -> Self {
+        match self.store().deadline_ms(ttl) {
+            Ok(deadline_ms) => self.ops_mut().set_until(key, value, deadline_ms),
+            Err(error) => self.ops_mut().fail(error),
+        }
+        self
+    }
+}
+
+/// A stored value that was found under a lock, for conditions: what is shown of it.
+pub(crate) fn shown<'a>(
+    expiry: Option<&Expiry>,
+    found: Option<ValueRef<'a>>,
+    expired_ms: &mut u64,
+) -> Option<&'a [u8]> {
+    let stored = found?.as_bytes();
+    match expiry {
+        None => Some(stored),
+        Some(expiry) => expiry.show(stored, expired_ms),
+    }
+}

@@ -1,0 +1,408 @@
+//! Expiry: what is gone is gone for every call, stays gone, and is swept away.
+#![expect(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pkv_fs::Fs;
+use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
+use pkv_store::{ByteStore, Durability, Error, Event, Old, Options, Store, Update};
+
+use crate::crash_rig::{DIR, contents};
+use crate::support::{Place, eventually, in_time};
+
+const PROCESS: Durability = Durability::Process;
+const T0: u64 = 1_700_000_000_000;
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn options(fs: &Arc<SimFs>) -> Options {
+    let fs: Arc<dyn Fs> = fs.clone();
+    Options::new()
+        .file_system(fs)
+        .background(false)
+        .map_shards(4)
+        .segment_bytes(16 * 1024, 16 * 1024)
+        .expiry(true)
+}
+
+fn open(fs: &Arc<SimFs>) -> ByteStore {
+    ByteStore::open(Path::new(DIR), &options(fs)).unwrap()
+}
+
+fn disk() -> Arc<SimFs> {
+    let fs = SimFs::new(3);
+    fs.set_unix_time_ms(T0);
+    fs
+}
+
+fn at(fs: &SimFs, seconds: u64) {
+    fs.set_unix_time_ms(T0 + seconds * 1000);
+}
+
+#[test]
+fn an_entry_lives_until_its_deadline_and_not_a_millisecond_longer() {
+    let fs = disk();
+    let store = open(&fs);
+    assert!(!store.insert_with_ttl(b"a", b"1", secs(10), PROCESS).unwrap().existed);
+    store.insert(b"b", b"2", PROCESS).unwrap();
+    assert_eq!(store.ttl(b"a").unwrap(), Some(Some(secs(10))));
+    assert_eq!(store.ttl(b"b").unwrap(), Some(None));
+    assert_eq!(store.ttl(b"c").unwrap(), None);
+    fs.set_unix_time_ms(T0 + 9_999);
+    assert_eq!(store.get(b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+    assert_eq!(store.ttl(b"a").unwrap(), Some(Some(Duration::from_millis(1))));
+    at(&fs, 10);
+    assert_eq!(store.get(b"a").unwrap(), None);
+    assert_eq!(store.ttl(b"a").unwrap(), None);
+    assert_eq!(store.get(b"b").unwrap().as_deref(), Some(b"2".as_slice()));
+    // A part of a millisecond is one.
+    store.insert_with_ttl(b"short", b"", Duration::from_nanos(1), PROCESS).unwrap();
+    assert!(store.contains_key(b"short").unwrap());
+    fs.set_unix_time_ms(T0 + 10_001);
+    assert!(!store.contains_key(b"short").unwrap());
+    store.insert_with_ttl(b"long", b"", Duration::MAX, PROCESS).unwrap();
+    assert!(store.contains_key(b"long").unwrap());
+}
+
+/// Every call that can see an entry, on a disk where one has expired and one has not.
+#[test]
+fn no_call_sees_what_has_expired() {
+    let fs = disk();
+    let store = open(&fs);
+    let large = vec![7; 5000];
+    let view = store.view().unwrap();
+    store.insert_with_ttl(b"gone", b"1", secs(10), PROCESS).unwrap();
+    store.insert_with_ttl(b"gone large", &large, secs(10), PROCESS).unwrap();
+    store.insert_with_ttl(b"here", b"2", secs(20), PROCESS).unwrap();
+    store.insert_with_ttl(b"here large", &large, secs(20), PROCESS).unwrap();
+    let later_view = store.view().unwrap();
+    at(&fs, 10);
+    assert_eq!(
+        contents(&store).into_keys().collect::<Vec<_>>(),
+        [b"here".to_vec(), b"here large".to_vec()]
+    );
+    assert!(store.iter().all(|entry| matches!(entry.unwrap().1.as_slice(), [b'2'] | [7, ..])));
+    assert_eq!(
+        store.get_many([b"gone".as_slice(), b"here", b"gone large", b"here large"]).unwrap(),
+        [None, Some(b"2".to_vec()), None, Some(large)]
+    );
+    assert_eq!(later_view.get(b"gone").unwrap(), None);
+    assert_eq!(later_view.get(b"here").unwrap().as_deref(), Some(b"2".as_slice()));
+    assert_eq!(later_view.iter().count(), 2);
+    assert_eq!(view.iter().count(), 0);
+
+    let conditions = |key: &[u8]| {
+        let commit = |batch: pkv_store::ByteBatch<'_>| match batch.insert(b"x", b"").commit(PROCESS)
+        {
+            Ok(_) => true,
+            Err(Error::ConditionFailed { .. }) => false,
+            Err(other) => panic!("{other}"),
+        };
+        [
+            commit(store.batch().if_absent(key)),
+            commit(store.batch().if_present(key)),
+            commit(store.batch().if_equals(key, b"1")),
+            commit(store.batch().if_equals(key, b"2")),
+        ]
+    };
+    assert_eq!(conditions(b"gone"), [true, false, false, false]);
+    assert_eq!(conditions(b"here"), [false, true, false, true]);
+
+    assert!(!store.remove(b"gone", PROCESS).unwrap().existed);
+    store.insert_with_ttl(b"gone", b"1", Duration::ZERO, PROCESS).unwrap();
+    assert!(!store.compare_and_set(b"gone", Some(b"1"), Some(b"3"), PROCESS).unwrap());
+    store.insert_with_ttl(b"gone", b"1", Duration::ZERO, PROCESS).unwrap();
+    assert!(store.compare_and_set(b"gone", None, Some(b"3"), PROCESS).unwrap());
+    store.insert_with_ttl(b"gone", b"1", Duration::ZERO, PROCESS).unwrap();
+    let mut seen = None;
+    store
+        .update(b"gone", PROCESS, |current| {
+            seen = Some(current.map(<[u8]>::to_vec));
+            Update::Keep
+        })
+        .unwrap();
+    assert_eq!(seen, Some(None));
+    store.insert_with_ttl(b"gone", b"1", Duration::ZERO, PROCESS).unwrap();
+    assert!(!store.set_ttl(b"gone", Some(secs(100)), PROCESS).unwrap());
+    assert_eq!(store.get(b"gone").unwrap(), None);
+    store.insert_with_ttl(b"gone", b"1", Duration::ZERO, PROCESS).unwrap();
+    assert!(!store.insert(b"gone", b"4", PROCESS).unwrap().existed);
+}
+
+#[test]
+fn a_new_value_has_no_deadline_and_a_changed_one_keeps_it() {
+    let fs = disk();
+    let store: Store<String, u64> = options(&fs).open(DIR).unwrap();
+    store.insert_with_ttl("a", &1, secs(10)).unwrap();
+    store.update("a", |n| n.map(|n| n + 1)).unwrap();
+    assert_eq!(store.ttl("a").unwrap(), Some(Some(secs(10))));
+    store.increment("a", 5).unwrap();
+    assert_eq!(store.ttl("a").unwrap(), Some(Some(secs(10))));
+    assert_eq!(store.get("a").unwrap(), Some(7));
+    assert_eq!(store.replace("a", &9).unwrap(), Some(7));
+    assert_eq!(store.ttl("a").unwrap(), Some(None));
+    assert!(store.set_ttl("a", Some(secs(3))).unwrap());
+    assert_eq!(store.ttl("a").unwrap(), Some(Some(secs(3))));
+    store.insert("a", &1).unwrap();
+    assert_eq!(store.ttl("a").unwrap(), Some(None));
+    store
+        .batch()
+        .insert_with_ttl("a", &1, secs(4))
+        .insert_with_ttl("b", &2, secs(5))
+        .commit()
+        .unwrap();
+    assert_eq!(store.ttl("a").unwrap(), Some(Some(secs(4))));
+    at(&fs, 4);
+    assert_eq!(store.get_many(["a", "b"]).unwrap(), [None, Some(2)]);
+    // What a transaction read and found gone is a condition as well.
+    let done = store.transact(|t| {
+        let gone = t.get("a")?.is_none();
+        t.insert("c", &u64::from(gone))?;
+        Ok(gone)
+    });
+    assert!(done.unwrap());
+    assert_eq!(store.get("c").unwrap(), Some(1));
+    assert_eq!(store.take("a").unwrap(), None);
+    assert_eq!(store.take("b").unwrap(), Some(2));
+    assert_eq!(store.retain(|_, _| false).unwrap(), 1);
+}
+
+#[test]
+fn deadlines_hold_over_restarts_kills_and_snapshots() {
+    let fs = disk();
+    let store = open(&fs);
+    store.insert_with_ttl(b"a", b"1", secs(10), PROCESS).unwrap();
+    store.compact().unwrap();
+    store.insert_with_ttl(b"b", b"2", secs(20), PROCESS).unwrap();
+    let killed = fs.survivors(Crash::Kill, Choice::Nothing);
+    store.close().unwrap();
+    for fs in [fs, killed] {
+        at(&fs, 9);
+        let store = open(&fs);
+        assert_eq!(contents(&store).len(), 2);
+        at(&fs, 10);
+        assert_eq!(contents(&store).len(), 1);
+        assert_eq!(store.ttl(b"b").unwrap(), Some(Some(secs(10))));
+        store.close().unwrap();
+    }
+}
+
+/// Every way to learn that an entry has expired, then a kill, and a clock that was set back.
+#[test]
+fn what_was_seen_to_be_gone_does_not_come_back() {
+    type Look = fn(&ByteStore) -> bool;
+    let looks: [(&str, Look); 9] = [
+        ("get", |store| store.get(b"a").unwrap().is_none()),
+        ("contains_key", |store| !store.contains_key(b"a").unwrap()),
+        ("get_many", |store| store.get_many([b"a".as_slice()]).unwrap() == [None]),
+        ("iter", |store| store.iter().count() == 1),
+        ("view", |store| store.view().unwrap().get(b"a").unwrap().is_none()),
+        ("ttl", |store| store.ttl(b"a").unwrap().is_none()),
+        ("remove", |store| !store.remove(b"a", PROCESS).unwrap().existed),
+        ("condition", |store| store.batch().if_absent(b"a").commit(PROCESS).is_ok()),
+        ("sweep", |store| store.sweep().unwrap() == 1),
+    ];
+    for (name, look) in looks {
+        for reopened in [false, true] {
+            let fs = disk();
+            let store = open(&fs);
+            store.insert_with_ttl(b"a", b"1", secs(10), PROCESS).unwrap();
+            store.insert_with_ttl(b"b", b"2", secs(1000), PROCESS).unwrap();
+            at(&fs, 10);
+            assert!(look(&store), "{name}");
+            let fs = if reopened {
+                store.compact().unwrap();
+                store.close().unwrap();
+                fs
+            } else {
+                let killed = fs.survivors(Crash::Kill, Choice::Nothing);
+                std::mem::forget(store);
+                killed
+            };
+            at(&fs, 5);
+            let store = open(&fs);
+            assert_eq!(store.get(b"a").unwrap(), None, "{name}");
+            assert_eq!(contents(&store).into_keys().collect::<Vec<_>>(), [b"b".to_vec()], "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_set_back_brings_nothing_back_and_times_to_live_go_on() {
+    let fs = disk();
+    let store = open(&fs);
+    store.insert_with_ttl(b"a", b"1", secs(1000), PROCESS).unwrap();
+    store.insert_with_ttl(b"b", b"2", secs(3000), PROCESS).unwrap();
+    at(&fs, 2000);
+    assert_eq!(store.get(b"a").unwrap(), None);
+    at(&fs, 0);
+    assert_eq!(store.get(b"a").unwrap(), None);
+    assert_eq!(store.ttl(b"b").unwrap(), Some(Some(secs(1000))));
+    at(&fs, 999);
+    assert!(store.contains_key(b"b").unwrap());
+    at(&fs, 1000);
+    assert!(!store.contains_key(b"b").unwrap());
+}
+
+#[test]
+fn a_reader_is_told_where_the_log_takes_no_writes_too() {
+    let fs = disk();
+    let store = open(&fs);
+    store.insert_with_ttl(b"a", b"1", secs(10), PROCESS).unwrap();
+    fs.inject(Fault::once(pkv_fs::Op::Sync, 1, FaultKind::Eio));
+    store.sync().unwrap_err();
+    at(&fs, 10);
+    assert_eq!(store.get(b"a").unwrap(), None);
+    assert_eq!(store.iter().count(), 0);
+    at(&fs, 0);
+    assert_eq!(store.get(b"a").unwrap(), None);
+}
+
+#[test]
+fn a_store_that_expires_nothing_writes_nothing_for_it() {
+    let fs = disk();
+    let store = open(&fs);
+    store.insert(b"a", b"1", PROCESS).unwrap();
+    store.insert_with_ttl(b"b", b"2", secs(10), PROCESS).unwrap();
+    let seq = store.last_seq();
+    at(&fs, 9);
+    contents(&store);
+    store.get(b"b").unwrap();
+    assert_eq!(store.sweep().unwrap(), 0);
+    assert_eq!((store.last_seq(), store.len()), (seq, 2));
+    at(&fs, 10);
+    for _ in 0..5 {
+        assert_eq!(store.get(b"b").unwrap(), None);
+        assert_eq!(store.iter().count(), 1);
+    }
+    assert_eq!(store.last_seq(), seq + 1, "one record, however often it is looked at");
+    assert_eq!(store.len(), 2, "the record does not count, the unswept entry does");
+    assert_eq!(store.sweep().unwrap(), 1);
+    assert_eq!((store.last_seq(), store.len()), (seq + 2, 1));
+    assert_eq!(store.stats().entries, 1);
+    store.clear(PROCESS).unwrap();
+    assert!(store.is_empty());
+    assert_eq!(store.iter().count(), 0);
+}
+
+#[test]
+fn the_other_way_of_opening_is_an_error_that_says_so() {
+    let place = Place::new();
+    let timed = Options::new().expiry(true);
+    for (first, second, has_expiry) in
+        [(&timed, &Options::new(), true), (&Options::new(), &timed, false)]
+    {
+        let path = place.at(if has_expiry { "timed" } else { "plain" });
+        let store: Store<String, u64> = first.open(&path).unwrap();
+        store.insert("a", &1).unwrap();
+        store.close().unwrap();
+        match second.open::<String, u64>(&path) {
+            Err(Error::Expiry { has_expiry: told, .. }) => assert_eq!(told, has_expiry),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(first.open::<String, i64>(&path), Err(Error::WrongType { .. })));
+        let store: Store<String, u64> = first.open(&path).unwrap();
+        assert_eq!(store.get("a").unwrap(), Some(1));
+        let ttl = store.insert_with_ttl("a", &1, secs(1));
+        assert_eq!(matches!(ttl, Err(Error::InvalidOption { option: "expiry", .. })), !has_expiry);
+        let batch = store.batch().insert_with_ttl("a", &1, secs(1)).commit();
+        assert_eq!(batch.is_err(), !has_expiry);
+        assert_eq!(store.sweep().is_err(), !has_expiry);
+    }
+}
+
+#[test]
+fn the_key_of_the_record_is_refused_and_hidden() {
+    let fs = disk();
+    let store = open(&fs);
+    let key = b"\xff\xfepkv: the highest time seen\xfe\xff";
+    store.insert_with_ttl(b"a", b"1", Duration::ZERO, PROCESS).unwrap();
+    assert_eq!(store.get(b"a").unwrap(), None);
+    assert_eq!(store.get(key).unwrap(), None);
+    let refused = [
+        store.insert(key, b"", PROCESS).map(drop),
+        store.insert_with_ttl(key, b"", secs(1), PROCESS).map(drop),
+        store.remove(key, PROCESS).map(drop),
+        store.set_ttl(key, None, PROCESS).map(drop),
+        store.batch().insert(key, b"").commit(PROCESS).map(drop),
+        store.batch().remove(key).commit(PROCESS).map(drop),
+    ];
+    assert!(
+        refused.iter().all(|refused| matches!(refused, Err(Error::ReservedKey))),
+        "{refused:?}"
+    );
+    // In a store without expiry it is a key like any other.
+    let place = Place::new();
+    let plain = ByteStore::open(place.store(), &Options::new()).unwrap();
+    plain.insert(key, b"1", PROCESS).unwrap();
+    assert!(plain.contains_key(key).unwrap());
+}
+
+#[test]
+fn a_watch_sees_values_without_deadlines_and_the_sweep_as_removals() {
+    let fs = disk();
+    let store = open(&fs);
+    let mut watch = store.watch().start().unwrap();
+    store.insert_with_ttl(b"a", b"1", secs(10), PROCESS).unwrap();
+    store.batch().insert_with_ttl(b"a", &[9; 4000], secs(10)).commit(PROCESS).unwrap();
+    store.insert_with_ttl(b"b", b"2", secs(10), PROCESS).unwrap();
+    at(&fs, 10);
+    store.insert(b"b", b"3", PROCESS).unwrap();
+    store.sweep().unwrap();
+    let mut told = Vec::new();
+    while let Some(event) = watch.try_recv().unwrap() {
+        told.push(match event {
+            Event::Set { key, value, old, .. } => (key, Some(value), old),
+            Event::Remove { key, old, .. } => (key, None, old),
+            other => panic!("{other:?}"),
+        });
+    }
+    let (a, b) = (b"a".to_vec(), b"b".to_vec());
+    let expected = [
+        (a.clone(), Some(b"1".to_vec()), Old::Absent),
+        (a.clone(), Some(vec![9; 4000]), Old::Value(b"1".to_vec())),
+        (b.clone(), Some(b"2".to_vec()), Old::Absent),
+        (b, Some(b"3".to_vec()), Old::Absent),
+        (a, None, Old::Value(vec![9; 4000])),
+    ];
+    assert_eq!(told, expected);
+    // Out of the log the same, without old values.
+    let mut again = store.watch().after(0).start().unwrap();
+    for (key, value, _) in expected {
+        match again.recv_timeout(secs(60)).unwrap() {
+            Some(Event::Set { key: k, value: v, old: Old::Unknown, .. }) => {
+                assert_eq!((k, Some(v)), (key, value));
+            }
+            Some(Event::Remove { key: k, .. }) => assert_eq!((k, None), (key, value)),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(again.try_recv().unwrap().is_none());
+}
+
+#[test]
+fn the_store_sweeps_by_itself_and_closes_in_the_middle_of_it() {
+    let place = Place::new();
+    let options = Options::new().expiry(true).sweep_interval(Duration::from_millis(5));
+    let store: Store<u64, String> = options.open(place.store()).unwrap();
+    // The first pass has found nothing; what comes now wakes the thread.
+    std::thread::sleep(Duration::from_millis(30));
+    for n in 0..3000 {
+        let ttl = if n % 3 == 0 { secs(3600) } else { Duration::from_millis(1 + n % 50) };
+        store.insert_with_ttl(&n, "value", ttl).unwrap();
+    }
+    eventually("the sweep", || store.len() == 1000);
+    assert_eq!(store.iter().count(), 1000);
+    assert_eq!(store.stats().entries, 1000);
+    for n in 0..3000 {
+        store.insert_with_ttl(&n, "value", Duration::ZERO).unwrap();
+    }
+    in_time("a close amid a sweep", move || store.close().unwrap());
+    let store: Store<u64, String> = options.open(place.store()).unwrap();
+    assert_eq!(store.iter().count(), 0);
+    eventually("the sweep of another life", || store.is_empty());
+}
