@@ -58,10 +58,8 @@ impl ReadOnlyByteStore {
     /// Goes on to the writer's present state. See [`ReadOnlyStore::refresh`].
     pub fn refresh(&mut self) -> Result<Refreshed> {
         let refreshed = self.read_on();
-        if self.options.expiry {
-            // What was read may have brought a later time.
-            let map = &self.contents.map;
-            self.expiry = Some(Expiry::open(&self.options, &self.options.fs, map));
+        if let Some(expiry) = &self.expiry {
+            expiry.follow(&self.contents.map);
         }
         refreshed
     }
@@ -182,6 +180,10 @@ impl<'a> IntoIterator for &'a ReadOnlyByteStore {
 /// that came since; where the writer has compacted and the logs from there on are gone, it reads everything.
 ///
 /// With [`RecoveryMode::Salvage`] it shows what is whole of a damaged folder.
+///
+/// Of a store with [`Options::expiry`] it shows what has not expired by its own clock and by the writer's
+/// record of time. It cannot add to that record: where the machine's clock is set back, a later reader may see
+/// again what an earlier one did not.
 ///
 /// ```
 /// use pkv_store::{Refreshed, Store};

@@ -46,6 +46,11 @@ impl Clock {
         highest_ms
     }
 
+    /// Time is never again before this.
+    pub(super) fn reach(&self, at_ms: u64) {
+        self.highest_ms.fetch_max(at_ms, Ordering::AcqRel);
+    }
+
     fn machine_ms(&self) -> u64 {
         self.fs.unix_time_ms().saturating_add(self.ahead_ms.load(Ordering::Acquire))
     }

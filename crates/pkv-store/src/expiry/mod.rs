@@ -125,14 +125,16 @@ pub(crate) fn logged_value<'a>(key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]>
     (key != TIME_KEY).then(|| split(stored).1)
 }
 
+fn time_record(map: &Map) -> Option<u64> {
+    let hash = map.hash(TIME_KEY);
+    let shard = map.read(map.shard_index(hash));
+    shard.get(hash, TIME_KEY).map(|stored| split(split(stored.as_bytes()).1).0)
+}
+
 impl Expiry {
     /// For a map as it was found.
     pub(crate) fn open(options: &Options, fs: &Arc<dyn Fs>, map: &Map) -> Self {
-        let hash = map.hash(TIME_KEY);
-        let record = map
-            .read(map.shard_index(hash))
-            .get(hash, TIME_KEY)
-            .map(|stored| split(split(stored.as_bytes()).1).0);
+        let record = time_record(map);
         let recorded_ms = record.unwrap_or(0);
         Self {
             clock: Clock::new(Arc::clone(fs), recorded_ms),
@@ -144,6 +146,15 @@ impl Expiry {
             stop: Mutex::new(false),
             wake: Condvar::new(),
         }
+    }
+
+    /// Goes on with a map in which another process's record may be a later one.
+    pub(crate) fn follow(&self, map: &Map) {
+        let record = time_record(map);
+        let recorded_ms = record.unwrap_or(0);
+        self.clock.reach(recorded_ms);
+        self.recorded_ms.fetch_max(recorded_ms, Ordering::AcqRel);
+        self.has_record.store(record.is_some(), Ordering::Release);
     }
 
     /// The value of what is stored, at this moment. The clock is asked where there is a deadline.

@@ -9,6 +9,8 @@ use pkv_fs::Fs;
 use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
 use pkv_store::{ByteStore, Durability, Error, Event, Old, Options, Store, Update};
 
+use pkv_store::{ReadOnlyByteStore, Refreshed, salvage};
+
 use crate::crash_rig::{DIR, contents};
 use crate::support::{Place, eventually, in_time};
 
@@ -405,4 +407,57 @@ fn the_store_sweeps_by_itself_and_closes_in_the_middle_of_it() {
     let store: Store<u64, String> = options.open(place.store()).unwrap();
     assert_eq!(store.iter().count(), 0);
     eventually("the sweep of another life", || store.is_empty());
+}
+
+/// A reader beside the writer hides what has expired, and knows the writer's time when that is a later one.
+#[test]
+fn a_reader_hides_what_has_expired() {
+    let fs = disk();
+    let store = open(&fs);
+    store.insert_with_ttl(b"a", b"1", secs(10), PROCESS).unwrap();
+    store.insert_with_ttl(b"b", b"2", secs(20), PROCESS).unwrap();
+    store.insert(b"c", b"3", PROCESS).unwrap();
+    let mut reader = ReadOnlyByteStore::open(Path::new(DIR), &options(&fs)).unwrap();
+    assert_eq!((reader.len(), reader.iter().count()), (3, 3));
+    assert_eq!(reader.get(b"a").unwrap().as_deref(), Some(b"1".as_slice()));
+    at(&fs, 10);
+    assert_eq!(reader.get(b"a").unwrap(), None);
+    assert!(!reader.contains_key(b"a").unwrap());
+    assert_eq!(reader.iter().count(), 2);
+    // In one reader, too, nothing comes back.
+    at(&fs, 0);
+    assert_eq!(reader.refresh().unwrap(), Refreshed::Unchanged);
+    assert_eq!(reader.get(b"a").unwrap(), None);
+
+    // The writer records the time at which it has told that something is gone.
+    at(&fs, 20);
+    assert_eq!(store.get(b"b").unwrap(), None);
+    at(&fs, 0);
+    assert_eq!(reader.refresh().unwrap(), Refreshed::Followed(1));
+    assert_eq!((reader.get(b"b").unwrap(), reader.iter().count()), (None, 1));
+    assert_eq!(reader.len(), 3, "the record of time is no entry");
+    let late = ReadOnlyByteStore::open(Path::new(DIR), &options(&fs)).unwrap();
+    assert_eq!((late.get(b"b").unwrap(), late.iter().count(), late.len()), (None, 1, 3));
+
+    let plain = options(&fs).expiry(false);
+    let refused = ReadOnlyByteStore::open(Path::new(DIR), &plain).unwrap_err();
+    assert!(matches!(refused, Error::Expiry { has_expiry: true, .. }), "{refused}");
+}
+
+/// Deadlines are a part of what is whole.
+#[test]
+fn a_salvaged_entry_keeps_its_deadline() {
+    let fs = disk();
+    let store = open(&fs);
+    store.insert_with_ttl(b"a", b"1", secs(10), PROCESS).unwrap();
+    store.insert_with_ttl(b"b", b"2", secs(20), PROCESS).unwrap();
+    at(&fs, 10);
+    assert_eq!(store.get(b"a").unwrap(), None);
+    store.close().unwrap();
+
+    at(&fs, 0);
+    salvage(DIR, "/rescued", &options(&fs).expiry(false)).unwrap();
+    let rescued = ByteStore::open("/rescued", &options(&fs)).unwrap();
+    assert_eq!(rescued.get(b"a").unwrap(), None, "the record of time is lost");
+    assert_eq!(rescued.ttl(b"b").unwrap(), Some(Some(secs(10))));
 }

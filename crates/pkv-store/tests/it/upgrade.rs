@@ -11,7 +11,9 @@ use std::sync::Arc;
 
 use pkv_sim::{AckLog, Acked, Change, Crash, Explorer, History, SimFs, WriteEvent};
 use pkv_store::codec::{Decode, DecodeError, Encode, EncodeError, Schema, Value};
-use pkv_store::{ByteStore, Durability, Error, Inspection, LogWay, Options, Store};
+use pkv_store::{
+    ByteStore, Durability, Error, Inspection, LogWay, Options, RecoveryMode, Store, salvage,
+};
 
 use crate::crash_rig::{DIR, options, tell_states};
 use crate::support::{Image, Place, copy, small};
@@ -132,6 +134,8 @@ fn a_folder_of_an_older_version_is_upgraded_while_it_is_read() {
         if stored == "thing.2" && asked == "thing.1"),
         "{refused}"
     );
+    let reader = small().open_read_only::<u64, V2>(place.at("killed")).unwrap();
+    assert_eq!(reader.iter().map(|entry| entry.unwrap()).collect::<BTreeMap<_, _>>(), model);
     let mixed = ByteStore::open_untyped(place.at("killed"), &small()).unwrap_err();
     assert!(matches!(mixed, Error::WrongType { .. }), "{mixed}");
 
@@ -146,6 +150,36 @@ fn a_folder_of_an_older_version_is_upgraded_while_it_is_read() {
     untyped.close().unwrap();
     let again: Store<u64, V2> = small().open(place.store()).unwrap();
     assert_eq!(all(&again), model);
+}
+
+/// What is whole of a damaged folder is of both versions, and comes as today's. A tool cannot tell them apart.
+#[test]
+fn a_damaged_folder_of_two_versions_is_salvaged_by_who_knows_the_type() {
+    let place = Place::new();
+    old_folder(&place);
+    let store: Store<u64, V2> = small().open(place.store()).unwrap();
+    store.insert(&600, &V2(("today's".into(), 1))).unwrap();
+    let model = all(&store);
+    copy(&place.store(), &place.at("killed"));
+    store.close().unwrap();
+
+    let mut image = Image::of(&place.at("killed"));
+    for (_, bytes) in image.0.iter_mut().filter(|(name, _)| name.ends_with("_full.bin")) {
+        let middle = bytes.len() / 4..bytes.len() / 2;
+        bytes[middle].fill(0xa5);
+    }
+    image.write(&place.at("damaged"));
+    let options = small().recovery(RecoveryMode::Salvage);
+    let reader = options.open_read_only::<u64, V2>(place.at("damaged")).unwrap();
+    let kept: BTreeMap<u64, V2> = reader.iter().map(|entry| entry.unwrap()).collect();
+    assert!(kept.len() < model.len() && kept.len() > 100, "{} of {}", kept.len(), model.len());
+    assert!(kept.iter().all(|(key, value)| model.get(key) == Some(value)));
+    assert!(kept.contains_key(&600) && kept.contains_key(&500));
+
+    for name in ["killed", "damaged"] {
+        let refused = salvage(place.at(name), place.at("rescued"), &small()).unwrap_err();
+        assert!(matches!(refused, Error::WrongType { what: "value", .. }), "{refused}");
+    }
 }
 
 #[test]
