@@ -9,7 +9,7 @@ use pkv_snapshot_set::FileSnapshotSet;
 use crate::error::{Error, Result};
 use crate::iter::ByteIter;
 use crate::pool::IoPool;
-use crate::recover::{self, Contents, ReadOptions, RecoveryReport};
+use crate::recover::{self, Contents, Progress, ReadOptions, RecoveryProgress, RecoveryReport};
 
 /// What opening a folder would bring, for tools: the entries, and the report of what opening would find.
 ///
@@ -46,7 +46,24 @@ impl Inspection {
     ///
     /// Those of opening: what is damaged is named by file and offset.
     pub fn on(fs: &Arc<dyn Fs>, dir: impl AsRef<Path>) -> Result<Self> {
-        let dir = dir.as_ref().to_path_buf();
+        Self::read(fs, dir.as_ref().to_path_buf(), None)
+    }
+
+    /// Reads a folder and calls `observer` with how far it has come, from the threads that read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inspection::on`].
+    pub fn watched(
+        fs: &Arc<dyn Fs>,
+        dir: impl AsRef<Path>,
+        observer: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let observer = RecoveryProgress::new(observer);
+        Self::read(fs, dir.as_ref().to_path_buf(), Some(&observer))
+    }
+
+    fn read(fs: &Arc<dyn Fs>, dir: PathBuf, progress: Option<&RecoveryProgress>) -> Result<Self> {
         let scan = match FileSnapshotSet::scan(&**fs, &dir) {
             Ok(scan) => scan,
             Err(pkv_snapshot_set::Error::Fs(error))
@@ -68,7 +85,7 @@ impl Inspection {
             map_shards: 256,
             schema: None,
             pool: &pool,
-            progress: None,
+            progress,
             root,
         };
         let contents = recover::read(&restore, &options)?;

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod backup;
 mod batch;
 mod bytes;
 pub mod codec;
@@ -22,6 +23,7 @@ mod stats;
 mod store;
 mod write;
 
+pub use backup::{Backup, BackupProgress, BackupReport, RestorePoint};
 pub use bytes::{ByteBatch, ByteStore, Update};
 pub use error::{Error, Holder, Result};
 pub use health::{Cause, Health};

@@ -254,5 +254,9 @@ fn open_for_reading(fs: &dyn Fs, path: &Path) -> Result<Arc<dyn pkv_fs::File>> {
     Ok(fs.open(path, Access::Read)?)
 }
 
+pub(crate) use file::{NameSays, check_name, check_store, header_error, read_header};
+pub(crate) use logs::{is_unused, last_nonzero};
+pub(crate) use window::Window;
+
 /// What the next log links to.
 pub(crate) type PreviousLog = Previous;

@@ -1,6 +1,7 @@
 //! The store's tests on a real disk and on the simulated one, a module for each promise.
 
 mod api;
+mod backup;
 mod compaction;
 mod concurrency;
 mod corrupt;
