@@ -13,11 +13,17 @@
     reason = "a helper that fails is a failed test"
 )]
 
+mod change;
+mod copies;
 mod differential;
 mod dump;
+mod entries;
 mod folders;
+mod migrate;
 mod prune;
 mod run;
+mod shell;
 mod stat;
+mod transfer;
 mod verify;
 mod wrong_use;
