@@ -26,9 +26,9 @@ use crate::compact::Compaction;
 use crate::error::{Error, Holder, Result};
 use crate::folder::{Folder, Identity};
 use crate::health::{Cause, Health};
-use crate::log::{Log, LogSettings};
+use crate::log::{Log, LogSettings, LogStart};
 use crate::map::Map;
-use crate::options::{LogWay, Options};
+use crate::options::{LogWay, Options, RecoveryMode};
 use crate::pool::IoPool;
 use crate::recover::{self, ReadOptions, RecoveryReport};
 
@@ -62,6 +62,10 @@ impl Core {
     ) -> Result<Arc<Self>> {
         // 1.
         options.check()?;
+        if options.recovery == RecoveryMode::Salvage {
+            let reason = "Salvage never changes a folder: pkv_store::salvage writes a new one";
+            return Err(Error::InvalidOption { option: "recovery", reason: reason.into() });
+        }
         if key_schema.len() + value_schema.len() > pkv_format::SCHEMAS_BYTES_MAX {
             let reason = format!(
                 "the schema names are longer than {} bytes together",
@@ -91,8 +95,40 @@ impl Core {
             hash_seed: contents.map.hash_seed(),
             ..Identity::new(&*fs, key_schema, value_schema)
         });
+        let mut report = contents.report;
+        report.total_time = started.elapsed();
+        // 4.
+        Self::start(options, dir, set, Parts { identity, map: contents.map, pool, report, start })
+    }
+
+    /// Makes a store in an empty folder whose map holds these contents. They are in no file until a
+    /// compaction has written them.
+    pub(crate) fn create(
+        options: &Options,
+        dir: &Path,
+        identity: Identity,
+        map: Map,
+    ) -> Result<Arc<Self>> {
+        let set = open_set(options, dir)?;
+        leave_word(&set);
+        let pool = IoPool::new(if options.background { options.io_threads } else { 1 });
+        let live_bytes = map.usage().payload_bytes;
+        let start = LogStart { live_bytes, ..LogStart::default() };
+        let report = RecoveryReport::default();
+        Self::start(options, dir, set, Parts { identity, map, pool, report, start })
+    }
+
+    /// Puts the parts together and starts the threads.
+    fn start(
+        options: &Options,
+        dir: &Path,
+        set: FileSnapshotSet,
+        parts: Parts,
+    ) -> Result<Arc<Self>> {
+        let Parts { identity, map, pool, report, start } = parts;
+        let fs = Arc::clone(&options.fs);
         let way = segment_way(options, &*fs, dir)?;
-        let folder = Arc::new(Folder::new(Arc::clone(&fs), dir, identity, set));
+        let folder = Arc::new(Folder::new(fs, dir, identity, set));
         let settings = LogSettings {
             way,
             segment_bytes_min: options.segment_bytes_min,
@@ -103,13 +139,11 @@ impl Core {
             sync_interval: options.sync_interval,
             background: options.background,
         };
-        let mut report = contents.report;
-        report.total_time = started.elapsed();
         let core = Arc::new(Self {
             options: options.clone(),
             log: Log::new(Arc::clone(&folder), settings, start),
             folder,
-            map: contents.map,
+            map,
             pool,
             compaction: Compaction::default(),
             report,
@@ -117,7 +151,6 @@ impl Core {
             threads: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
         });
-        // 4.
         if options.background
             && let Err(error) = core.start_threads(way)
         {
@@ -221,6 +254,15 @@ impl Core {
             (None, None) => Health::Good,
         }
     }
+}
+
+/// What a store starts with.
+struct Parts {
+    identity: Identity,
+    map: Map,
+    pool: IoPool,
+    report: RecoveryReport,
+    start: LogStart,
 }
 
 /// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.

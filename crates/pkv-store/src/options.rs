@@ -24,7 +24,7 @@ pub enum Durability {
     Power,
 }
 
-/// What opening does with a log whose end is torn, as a power cut leaves it.
+/// What opening does with a log whose end is torn, as a power cut leaves it, and with damage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum RecoveryMode {
@@ -33,6 +33,9 @@ pub enum RecoveryMode {
     TornTail,
     /// Refuse to open: [`Error::Torn`]. Nothing is cut.
     Strict,
+    /// Keep everything that is whole, and report what is not. It changes nothing on disk, so opening for
+    /// writing refuses it; [`crate::salvage`] writes what it keeps into a new folder.
+    Salvage,
 }
 
 /// How the log reaches its files.

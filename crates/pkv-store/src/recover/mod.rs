@@ -14,6 +14,7 @@ mod load;
 mod logs;
 mod repair;
 mod replay;
+mod salvage;
 mod window;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +33,8 @@ use crate::log::{LogStart, Previous};
 use crate::map::{Map, MapOptions};
 use crate::options::RecoveryMode;
 use crate::pool::IoPool;
+use crate::salvage::SalvageReport;
+pub(crate) use salvage::salvage;
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +62,10 @@ pub struct RecoveryReport {
     pub last_seq: u64,
     /// Everything up to this write was known to be synced before opening began.
     pub watermark: u64,
+    /// What was done with a torn end and with damage.
+    pub mode: RecoveryMode,
+    /// What was kept and lost, where the mode is [`RecoveryMode::Salvage`].
+    pub salvage: Option<Box<SalvageReport>>,
     /// Time spent loading the snapshot.
     pub load_time: Duration,
     /// Time spent replaying logs.
@@ -175,6 +182,7 @@ pub(crate) fn open(
     let restore: Vec<SnapshotInfo> = set.get_snapshots_to_restore().into_iter().cloned().collect();
     // 1. to 3.
     let mut contents = read(&restore, options)?;
+    contents.report.mode = mode;
     // An ordinal that some file speaks of is taken, whether or not the file it names was ever seen.
     for ordinal in contents.logs.named_ordinals() {
         set.note_ordinal(SnapshotOrdinal(ordinal));

@@ -15,4 +15,5 @@ mod fuzz_seeds;
 mod kill;
 mod options;
 mod reopening;
+mod salvage;
 mod support;

@@ -1,0 +1,414 @@
+//! Salvage: reading a damaged folder for everything that its checksums prove whole.
+//!
+//! Opening stops at the first byte that cannot be right. Salvage passes over it, goes on with the next whole
+//! block or frame, and writes down what it passed over. It decides nothing by guess: bytes that no checksum
+//! covers are not used.
+//!
+//! 1. If opening would see nothing damaged or torn, it is what opening sees.
+//! 2. Else, if an older full snapshot is whole with its whole chain of logs, that one is the base.
+//! 3. Else the newest full snapshot is the base, as far as it is whole.
+//! 4. On top of the base come the whole frames of the logs above it, by their numbers.
+
+mod frames;
+mod records;
+mod window;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pkv_format::{FileHeader, FileKind, FileSeed, HEADER_BYTES, HeaderError};
+use pkv_fs::{Access, EntryKind, File};
+use pkv_snapshot_set::{
+    FileSnapshotSet, SnapshotFileName, SnapshotInfo, SnapshotOrdinal, SnapshotType,
+};
+
+use super::file::{NameSays, check_name, header_error};
+use super::logs::Logs;
+use super::{Contents, ReadOptions, RecoveryReport, identity_of, read};
+use crate::error::{Error, Result};
+use crate::folder::Identity;
+use crate::map::{Map, MapOptions};
+use crate::options::RecoveryMode;
+use crate::salvage::{Gap, Lost, SalvageReport};
+use window::SalvageWindow;
+
+/// The steps at the head of this file. Changes nothing on disk.
+pub(crate) fn salvage(options: &ReadOptions<'_>) -> Result<Contents> {
+    // 1. and 2.
+    let base = match whole_base(options)? {
+        Base::Clean(contents, passed_over) => {
+            return Ok(clean(options, *contents, passed_over));
+        }
+        Base::Full(ordinal) => Some(ordinal),
+        Base::None => None,
+    };
+    // 3. and 4.
+    let files = list(options)?;
+    let mut salvage = Salvage::new(options, &files, base)?;
+    salvage.run(&files, base)?;
+    Ok(salvage.finish())
+}
+
+/// What the contents are built on.
+enum Base {
+    /// All is whole: the contents, and the snapshots that were not needed.
+    Clean(Box<Contents>, Vec<u64>),
+    /// This full snapshot is whole, and so are the logs from it on; but their end is torn.
+    Full(u64),
+    /// None is.
+    None,
+}
+
+/// Tries the full snapshots from the newest down: the first from which opening would come to its end.
+fn whole_base(options: &ReadOptions<'_>) -> Result<Base> {
+    let scan = FileSnapshotSet::scan(options.fs, options.dir)?;
+    let is_full = |info: &&SnapshotInfo| info.snapshot_type == SnapshotType::FullCompleted;
+    let newest_named = list(options)?
+        .iter()
+        .filter(|file| file.name.snapshot_type() == SnapshotType::FullCompleted)
+        .map(|file| file.name.ordinal())
+        .max();
+    let mut candidates: Vec<Option<SnapshotOrdinal>> =
+        scan.snapshots.iter().rev().filter(is_full).map(|info| Some(info.ordinal)).collect();
+    if newest_named.is_none() {
+        candidates.push(None);
+    }
+    let mut passed_over: Vec<u64> = Vec::new();
+    // Nothing may be missing that a newer snapshot held.
+    let mut end_seq = 0;
+    if let Some(newest) = newest_named.filter(|newest| candidates.first() != Some(&Some(*newest))) {
+        passed_over.push(newest.0);
+        end_seq = newest_end_seq(options, newest)?;
+    }
+    for candidate in candidates {
+        let above = |info: &SnapshotInfo| {
+            info.snapshot_type == SnapshotType::Diff
+                && candidate.is_none_or(|full| info.ordinal > full)
+        };
+        let full =
+            scan.snapshots.iter().filter(is_full).find(|info| Some(info.ordinal) == candidate);
+        let restore: Vec<SnapshotInfo> = full
+            .into_iter()
+            .chain(scan.snapshots.iter().filter(|info| above(info)))
+            .cloned()
+            .collect();
+        match read(&restore, options) {
+            // A diff that lacks files or is none is a problem of the whole folder.
+            Ok(contents) if contents.report.last_seq >= end_seq && !has_log_problem(&scan) => {
+                passed_over.sort_unstable();
+                return Ok(match (&contents.report.torn, candidate) {
+                    (None, _) => Base::Clean(Box::new(contents), passed_over),
+                    (Some(_), Some(full)) => Base::Full(full.0),
+                    (Some(_), None) => Base::None,
+                });
+            }
+            Err(
+                error @ (Error::NewerFormat { .. } | Error::WrongType { .. } | Error::OutOfMemory),
+            ) => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        if let Some(full) = candidate {
+            passed_over.push(full.0);
+            end_seq = end_seq.max(newest_end_seq(options, full)?);
+        }
+    }
+    Ok(Base::None)
+}
+
+/// Whether the names of the folder lack a log, or have something else in its place.
+fn has_log_problem(scan: &pkv_snapshot_set::Scan) -> bool {
+    scan.problems.iter().any(|problem| {
+        !matches!(
+            problem,
+            pkv_snapshot_set::Inconsistency::MissingShards {
+                snapshot_type: SnapshotType::FullCompleted,
+                ..
+            }
+        )
+    })
+}
+
+/// The last write that a full snapshot may contain, as far as its footers can be read.
+fn newest_end_seq(options: &ReadOptions<'_>, full: SnapshotOrdinal) -> Result<u64> {
+    let files = list(options)?;
+    let shards = files.iter().filter(|file| file.is_full() && file.name.ordinal() == full);
+    let footers = shards.filter_map(|file| {
+        let (_, header) = file.open(options).ok()?;
+        records::read_footer(options, file, &header.ok()?)
+    });
+    Ok(footers.map(|footer| footer.end_seq).max().unwrap_or(0))
+}
+
+/// The contents of a folder that is whole.
+fn clean(options: &ReadOptions<'_>, mut contents: Contents, passed_over: Vec<u64>) -> Contents {
+    let report = &contents.report;
+    let usage = contents.map.usage();
+    let salvaged = SalvageReport {
+        source: options.dir.to_path_buf(),
+        key_schema: contents.identity.as_ref().map(|identity| identity.key_schema.clone()),
+        value_schema: contents.identity.as_ref().map(|identity| identity.value_schema.clone()),
+        snapshot: report.snapshot,
+        passed_over,
+        snapshot_records: report.snapshot_records,
+        logs: report.logs,
+        writes: report.writes,
+        entries: usage.entries,
+        payload_bytes: usage.payload_bytes,
+        last_seq: report.last_seq,
+        watermark: report.watermark,
+        ..SalvageReport::default()
+    };
+    contents.report.mode = RecoveryMode::Salvage;
+    contents.report.salvage = Some(Box::new(salvaged));
+    contents
+}
+
+/// A file whose name is that of a shard.
+#[derive(Clone, Debug)]
+struct Named {
+    path: PathBuf,
+    name: SnapshotFileName,
+    is_file: bool,
+}
+
+impl Named {
+    /// A finished shard, or one that an interrupted publish left pending: its ordinal decides.
+    fn is_full(&self) -> bool {
+        self.name.snapshot_type() != SnapshotType::Diff
+    }
+
+    /// The open file, and its header if it stands and is that of this name.
+    fn open(
+        &self,
+        options: &ReadOptions<'_>,
+    ) -> Result<(Arc<dyn File>, Result<FileHeader, String>)> {
+        let file = options.fs.open(&self.path, Access::Read)?;
+        let mut window = SalvageWindow::new(&*file, file.len()?);
+        window.read(0, crate::frame::bytes_u64(HEADER_BYTES))?;
+        let header = match FileHeader::decode(window.bytes()) {
+            Ok(header) => header,
+            Err(newer @ HeaderError::Newer { .. }) => return Err(header_error(&self.path, &newer)),
+            Err(why) => return Ok((file, Err(format!("file header: {why}")))),
+        };
+        let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        let says = NameSays {
+            kind: if self.is_full() { FileKind::Snapshot } else { FileKind::Log },
+            ordinal: self.name.ordinal().0,
+            shard: narrow(self.name.shard()),
+            shard_count: narrow(self.name.shard_count()),
+        };
+        let checked = match check_name(&self.path, &header, says) {
+            Ok(()) => Ok(header),
+            Err(Error::Damaged { reason, .. }) => Err(reason),
+            Err(error) => return Err(error),
+        };
+        Ok((file, checked))
+    }
+}
+
+/// All shards of the folder, ascending by ordinal and shard.
+fn list(options: &ReadOptions<'_>) -> Result<Vec<Named>> {
+    let mut files: Vec<Named> = options
+        .fs
+        .list(options.dir)?
+        .into_iter()
+        .filter_map(|entry| {
+            let name = SnapshotFileName::parse(&entry.name)?;
+            let is_file = entry.kind == EntryKind::File;
+            Some(Named { path: options.dir.join(&entry.name), name, is_file })
+        })
+        .collect();
+    files.sort_by_key(|file| {
+        let name = &file.name;
+        // Of a shard that stands there both full and pending, the full one comes first.
+        let is_pending = name.snapshot_type() == SnapshotType::Pending;
+        (name.ordinal(), name.shard_count(), name.shard(), is_pending)
+    });
+    Ok(files)
+}
+
+/// A log as far as it could be identified.
+struct LogFile {
+    path: PathBuf,
+    ordinal: u64,
+    file: Arc<dyn File>,
+    file_bytes: u64,
+    /// The size that its header says; `None` where the header is gone.
+    segment_bytes: Option<u64>,
+    seed: FileSeed,
+    salt: u64,
+    /// The number of the last write before it, by its link.
+    begins_behind: Option<u64>,
+}
+
+/// The state of a salvage.
+struct Salvage<'a> {
+    options: &'a ReadOptions<'a>,
+    map: Map,
+    identity: Option<Identity>,
+    report: SalvageReport,
+    /// Places in logs, each with the write that is missing there; the last watermark says which are torn.
+    lost_in_logs: Vec<(Lost, u64)>,
+    gaps: Vec<(u64, u64, PathBuf)>,
+    /// The last write that was applied or is known to be missing; `None`: it is unknown with which the base ends.
+    last_seq: Option<u64>,
+    bytes_read: u64,
+}
+
+impl<'a> Salvage<'a> {
+    fn new(
+        options: &'a ReadOptions<'a>,
+        files: &[Named],
+        base: Option<u64>,
+    ) -> Result<Salvage<'a>> {
+        let identity = identity(options, files)?;
+        let schema =
+            identity.as_ref().map(|one| (one.key_schema.as_str(), one.value_schema.as_str()));
+        if let (Some((key, value)), Some(asked)) = (schema, options.schema) {
+            for (what, stored, asked) in [("key", key, asked.0), ("value", value, asked.1)] {
+                if stored != asked {
+                    return Err(Error::WrongType {
+                        path: options.dir.to_path_buf(),
+                        what,
+                        stored: stored.to_owned(),
+                        asked: asked.to_owned(),
+                    });
+                }
+            }
+        }
+        let hash_seed =
+            identity.as_ref().map_or_else(|| options.fs.random_u64(), |one| one.hash_seed);
+        let map = Map::new(&MapOptions { shards: options.map_shards, hash_seed })
+            .map_err(|_| Error::OutOfMemory)?;
+        let report = SalvageReport {
+            source: options.dir.to_path_buf(),
+            key_schema: schema.map(|(key, _)| key.to_owned()),
+            value_schema: schema.map(|(_, value)| value.to_owned()),
+            passed_over: files
+                .iter()
+                .filter(|file| file.name.snapshot_type() == SnapshotType::FullCompleted)
+                .map(|file| file.name.ordinal().0)
+                .filter(|ordinal| base.is_some_and(|base| *ordinal > base))
+                .collect::<std::collections::BTreeSet<u64>>()
+                .into_iter()
+                .collect(),
+            ..SalvageReport::default()
+        };
+        let last_seq = Some(0);
+        let (lost_in_logs, gaps) = (Vec::new(), Vec::new());
+        Ok(Self { options, map, identity, report, lost_in_logs, gaps, last_seq, bytes_read: 0 })
+    }
+
+    fn run(&mut self, files: &[Named], base: Option<u64>) -> Result<()> {
+        let newest = files
+            .iter()
+            .filter(|file| file.name.snapshot_type() == SnapshotType::FullCompleted)
+            .map(|file| file.name.ordinal().0)
+            .max();
+        let base = base.or(newest);
+        // 3.
+        let mut salts: BTreeMap<u64, u64> = BTreeMap::new();
+        if let Some(base) = base {
+            self.report.snapshot = Some(base);
+            let shards: Vec<&Named> = files
+                .iter()
+                .filter(|file| file.is_full() && file.name.ordinal().0 == base)
+                .collect();
+            if let Some(footer) = self.base(&shards)? {
+                salts.insert(footer.log_ordinal, footer.log_salt);
+            }
+        } else if let Some(root) = self.options.root {
+            salts.insert(root.ordinal, root.salt);
+        }
+        // 4.
+        let logs: Vec<&Named> = files
+            .iter()
+            .filter(|file| !file.is_full() && base.is_none_or(|base| file.name.ordinal().0 > base))
+            .collect();
+        let first = salts.clone();
+        let logs = self.open_logs(&logs, &mut salts)?;
+        for (ordinal, salt) in first {
+            if !logs.iter().any(|log| log.ordinal == ordinal && log.salt == salt) {
+                self.miss_log(ordinal, self.options.dir);
+            }
+        }
+        self.logs(&logs, base.is_some())
+    }
+
+    /// Notes a file of which nothing can be used.
+    fn lose_file(&mut self, path: &Path, bytes: u64, reason: impl Into<String>) {
+        self.report.lose(Lost {
+            path: path.to_path_buf(),
+            offset: 0,
+            bytes,
+            reason: reason.into(),
+            is_torn: false,
+        });
+    }
+
+    /// Notes what a file system did not give.
+    fn lose_unreadable(&mut self, path: &Path, window: &SalvageWindow<'_>) {
+        for (offset, bytes, reason) in window.unreadable() {
+            let path = path.to_path_buf();
+            self.report.lose(Lost { path, offset, bytes, reason, is_torn: false });
+        }
+    }
+
+    fn finish(mut self) -> Contents {
+        let watermark = self.report.watermark;
+        for (mut lost, seq) in std::mem::take(&mut self.lost_in_logs) {
+            lost.is_torn = seq > watermark;
+            self.report.lose(lost);
+        }
+        for (first_seq, last_seq, path) in std::mem::take(&mut self.gaps) {
+            let was_synced = first_seq <= watermark;
+            self.report.gap(Gap { first_seq, last_seq, path, was_synced });
+        }
+        let usage = self.map.usage();
+        self.report.entries = usage.entries;
+        self.report.payload_bytes = usage.payload_bytes;
+        let report = self.report;
+        let next_seq = report.last_seq.saturating_add(1);
+        let recovery = RecoveryReport {
+            snapshot: report.snapshot,
+            snapshot_records: report.snapshot_records,
+            logs: report.logs,
+            writes: report.writes,
+            bytes_read: self.bytes_read,
+            last_seq: report.last_seq,
+            watermark,
+            mode: RecoveryMode::Salvage,
+            salvage: Some(Box::new(report)),
+            ..RecoveryReport::default()
+        };
+        let logs = Logs { logs: Vec::new(), next_seq, watermark, stop: None };
+        let Self { map, identity, .. } = self;
+        Contents { map, identity, report: recovery, logs, base: None }
+    }
+}
+
+/// What most files with a header say that they belong to; of several the one of the newest file.
+fn identity(options: &ReadOptions<'_>, files: &[Named]) -> Result<Option<Identity>> {
+    let mut found: Vec<(Identity, usize)> = Vec::new();
+    for file in files.iter().rev().filter(|file| file.is_file) {
+        let Ok(header) = file.open(options)?.1 else { continue };
+        let identity = identity_of(&header);
+        match found.iter_mut().find(|(known, _)| *known == identity) {
+            Some((_, count)) => *count += 1,
+            None => found.push((identity, 1)),
+        }
+    }
+    // The last of equal counts would be the oldest file's.
+    Ok(found.into_iter().rev().max_by_key(|(_, count)| *count).map(|(identity, _)| identity))
+}
+
+/// Why a file is not one of the store.
+fn check_identity(header: &FileHeader, identity: Option<&Identity>) -> Result<(), String> {
+    match identity {
+        Some(identity) if identity_of(header) != *identity => {
+            Err("the file belongs to another store than most files of this folder".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
