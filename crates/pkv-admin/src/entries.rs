@@ -121,9 +121,9 @@ impl EntryWriter {
         let full = std::mem::replace(&mut self.csv, csv::Writer::from_writer(Vec::new()));
         let bytes = full.into_inner().map_err(|error| Error::Output(error.into_error()))?;
         if self.text.is_empty() {
-            self.text = bytes
+            self.text = bytes;
         } else {
-            self.text.extend_from_slice(&bytes)
+            self.text.extend_from_slice(&bytes);
         }
         Ok(())
     }

@@ -33,6 +33,7 @@ pub use commands::migrate::{Migrated, migrate_persistent_kv};
 pub use commands::prune::Pruned;
 pub use commands::prune_backups::{plan_prune_backups, prune_backups};
 pub use commands::put::{Put, put};
+pub use commands::salvage::salvage;
 pub use commands::scan::{Scan, scan};
 pub use commands::stat::{Contents, Role, SnapshotStat, Stat, stat};
 pub use commands::verify::{Fault, Verdict, Verification, verify};

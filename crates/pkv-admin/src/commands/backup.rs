@@ -48,7 +48,7 @@ impl Args {
     pub(crate) fn run(&self, out: &mut Output<'_>) -> Result<Exit> {
         let folder = out.folder(&self.path);
         let how = Backup::new().link(!self.ways.copy);
-        let how = self.since.iter().fold(how, |how, since| how.since(since));
+        let how = self.since.iter().fold(how, Backup::since);
         let report = backup(&folder, &self.backup, &how)?;
         finish(&folder.beside(&self.backup), self.ways, report, out)
     }

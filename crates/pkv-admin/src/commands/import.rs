@@ -127,7 +127,7 @@ pub fn import(folder: &Folder, what: &Import) -> Result<Imported> {
         None => Box::new(std::io::stdin()),
     };
     let reader = RecordReader::new(what.format, types, input, from);
-    let mut reader = reader.map_err(|why| bad_input(what, from, why))?;
+    let mut reader = reader.map_err(|why| bad_input(what, from, &why))?;
 
     let (mut records, mut end, mut noted) = (0, from, from);
     let done: Result<()> = std::thread::scope(|scope| {
@@ -148,7 +148,7 @@ pub fn import(folder: &Folder, what: &Import) -> Result<Imported> {
         }
         match reading.join() {
             Ok(Ok(())) => Ok(()),
-            Ok(Err((at, why))) => Err(bad_input(what, at, why)),
+            Ok(Err((at, why))) => Err(bad_input(what, at, &why)),
             Err(panic) => std::panic::resume_unwind(panic),
         }
     });
@@ -188,7 +188,7 @@ fn open_for(folder: &Folder, what: &Import) -> Result<Opened> {
     }
 }
 
-fn bad_input(what: &Import, at: u64, why: BadInput) -> Error {
+fn bad_input(what: &Import, at: u64, why: &BadInput) -> Error {
     let path = what.file.clone().unwrap_or_else(|| PathBuf::from("stdin"));
     Error::BadInput { path, offset: at, reason: why.to_string() }
 }

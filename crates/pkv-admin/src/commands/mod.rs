@@ -18,6 +18,7 @@ pub(crate) mod prune;
 pub(crate) mod prune_backups;
 pub(crate) mod put;
 pub(crate) mod restore;
+pub(crate) mod salvage;
 pub(crate) mod scan;
 pub(crate) mod stat;
 pub(crate) mod verify;
@@ -98,6 +99,11 @@ pub(crate) enum Command {
     /// Goes back to any write from the end of the oldest full snapshot on, never before it (exit code 5). A time leads
     /// to the last state that is known to be no later: the last sync before it.
     Restore(restore::Args),
+    /// Save everything that is whole out of a damaged folder into a new one
+    ///
+    /// For a folder that does not open and has no backup. Reports what is lost: places in files, and gaps between
+    /// writes (exit code 1 if anything had been synced). SRC is only read, and must not be in use (exit code 4).
+    Salvage(salvage::Args),
     /// Write a full snapshot, and remove what it replaces
     ///
     /// As stores do by themselves when their logs have grown. Afterwards the store opens as fast as it can. Takes the
@@ -141,6 +147,7 @@ impl Command {
             Self::Migrate(args) => args.run(out),
             Self::Backup(args) => args.run(out),
             Self::Restore(args) => args.run(out),
+            Self::Salvage(args) => args.run(out),
             Self::Compact(args) => args.run(out),
             Self::Completions(args) => args.run(out),
             Self::Man(args) => args.run(out),

@@ -163,9 +163,9 @@ fn an_input_that_is_no_entry_is_named_and_taken_up_behind_it() {
 fn an_import_that_is_killed_can_be_done_again() {
     let folder = nowhere();
     let file = beside(&folder, "in.jsonl");
-    let text: String =
+    let lines: Vec<String> =
         (0..200_000).map(|i| format!("{{\"key\":\"key {i}\",\"value\":{i}}}\n")).collect();
-    fs::write(&file, text).unwrap();
+    fs::write(&file, lines.concat()).unwrap();
     let mut child = command()
         .args(["import", "--types", "string,u64"])
         .arg(&folder.path)

@@ -194,7 +194,6 @@ impl<'a> Walk<'a, '_> {
         };
         let seal = match how {
             End::Sealed(seal) => Some(seal),
-            End::Reached => None,
             End::Clean if is_cut => {
                 self.stop_at(
                     log,
@@ -204,7 +203,7 @@ impl<'a> Walk<'a, '_> {
                 );
                 None
             }
-            End::Clean => None,
+            End::Clean | End::Reached => None,
             End::Bad(reason) => {
                 self.stop_at(log, end, reason, is_cut);
                 self.search(log, end)?;
