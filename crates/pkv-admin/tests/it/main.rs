@@ -25,6 +25,7 @@ mod prune;
 mod run;
 mod salvage;
 mod shell;
+mod speed;
 mod stat;
 mod transfer;
 mod verify;
