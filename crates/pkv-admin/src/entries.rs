@@ -199,7 +199,7 @@ mod tests {
                 }
             }
             text.extend(writer.take().unwrap());
-            assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 50_000);
+            assert_eq!(std::str::from_utf8(&text).unwrap().lines().count(), 50_000);
         }
     }
 }

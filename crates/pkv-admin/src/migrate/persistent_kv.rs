@@ -504,10 +504,7 @@ mod tests {
             let torn = found.unreadable.iter().filter(|place| place.is_torn_end).count();
             assert_eq!(
                 (torn, found.unreadable.len()),
-                match bytes == some(0..kept).len() {
-                    true => (0, 0),
-                    false => (1, 1),
-                },
+                if bytes == some(0..kept).len() { (0, 0) } else { (1, 1) },
                 "{bytes} bytes, {one} each: {found:?}"
             );
         }

@@ -1,6 +1,5 @@
 //! The speeds that are aimed at, by hand on a machine with nothing else to do:
 //! `cargo test --release -p pkv-admin --test it -- --ignored speed --nocapture`.
-#![expect(clippy::print_stdout, reason = "the figures are what it is run for")]
 
 use std::fs;
 use std::io::Write;
