@@ -52,8 +52,8 @@ impl Backup {
     /// Makes a folder that holds these snapshots and logs.
     ///
     /// 1. The folder is made, and its name durable. One that is there must be empty.
-    /// 2. It is locked, and the lock file gets a root record: a folder that holds nothing else yet names a log
-    ///    that is not there, and does not open.
+    /// 2. It is locked, and the lock file gets a root record, durable with its name: a folder that holds nothing else
+    ///    yet names a log that is not there, and does not open.
     /// 3. Every file is copied or linked under a name that no store looks at, and synced.
     /// 4. All but the last log get their names, which are made durable. The folder does not open: seals and
     ///    footers lead to the last log.
@@ -76,6 +76,7 @@ impl Backup {
         // 2.
         let lock = self.fs.lock(&lock_path, Duration::ZERO)?;
         write_root(&*lock, fulls, chain)?;
+        self.fs.sync_dir(to)?;
         // 3.
         let mut report = BackupReport {
             seq: chain.last_seq,
