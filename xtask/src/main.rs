@@ -15,6 +15,7 @@ mod demo;
 mod fuzz;
 #[cfg(feature = "demo")]
 mod kill;
+mod migrate;
 mod mutants;
 mod tidy;
 
@@ -100,6 +101,12 @@ const COMMANDS: &[Command] = &[
         synopsis: "kill [--rounds N] [--seed N]",
         help: "kill a process amid its writes N times, and compare with what it was told",
         run: run_kill,
+    },
+    Command {
+        name: "migrate",
+        synopsis: "migrate [--entries N]",
+        help: "a folder that the real persistent-kv wrote, through `pkv migrate`: are all entries the same?",
+        run: migrate::run,
     },
     Command {
         name: "mutants",

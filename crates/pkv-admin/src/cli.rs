@@ -13,19 +13,23 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done, nothing is wrong (a torn end is normal after a crash)
   1  the store is damaged or of a newer format
-  2  wrong use of the command line
+  2  wrong use of the command line, or a word that does not fit the store's types
   3  no such folder, no store in it, or reading, writing or printing failed
   4  a program has the store open
+  5  what was asked for is not there: no such key, no such point to restore to
 
 Examples:
   pkv stat data/visits
   pkv verify --json data/visits
   pkv dump data/visits | head
+  pkv incr data/visits alice
+  pkv backup data/visits backups/tuesday --since backups/monday
+  pkv restore backups/tuesday rescued --at 2026-11-24T10:30:00Z
   pkv prune-backups --dry-run data/visits 2
 
-Nothing but the last two commands changes a folder. PATH is the folder that the store was opened with.";
+PATH is the folder that the store was opened with. A wrong path is an error and is never created.";
 
-/// Look at, verify, dump and prune a pkv store
+/// Look at, check, change, move, back up and repair a pkv store
 #[derive(Clone, Debug, Parser)]
 #[command(name = "pkv", version, after_help = AFTER_HELP)]
 pub struct Cli {
@@ -54,7 +58,19 @@ impl Cli {
     /// # Errors
     /// Why there is no result; [`crate::Error::exit`] is what to exit with.
     pub fn run(&self, out: &mut dyn Write) -> Result<Exit> {
-        let mut out = Output::new(out, self.json);
+        self.run_on(Output::new(out, self.json))
+    }
+
+    /// As [`Cli::run`], on a terminal where there is one: `is_coloured` says whether `out` shows colours, and what
+    /// takes over a second shows on stderr how far it has come.
+    ///
+    /// # Errors
+    /// As [`Cli::run`].
+    pub fn run_on_terminal(&self, out: &mut dyn Write, is_coloured: bool) -> Result<Exit> {
+        self.run_on(Output::new(out, self.json).coloured(is_coloured).with_progress())
+    }
+
+    fn run_on(&self, mut out: Output<'_>) -> Result<Exit> {
         let exit = self.command.run(&mut out)?;
         out.finish()?;
         Ok(exit)

@@ -83,6 +83,98 @@ pub enum Error {
     #[error(transparent)]
     Store(Box<pkv_store::Error>),
 
+    /// There is no such key.
+    #[error("{path}: no such key: {key}", path = Shown(path), key = crate::text::Plain(key))]
+    NoKey {
+        /// The folder.
+        path: PathBuf,
+        /// The key, as it was asked for.
+        key: String,
+    },
+
+    /// The store is so new that no file says which types it holds.
+    #[error(
+        "{path}: nothing was ever written, so that its types are not known: write to it with the program it belongs \
+         to, or with `pkv import --types`",
+        path = Shown(path)
+    )]
+    NoTypes {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A key, value or number on the command line is not what the store's types ask for.
+    #[error(
+        "{what}: {reason}: the store maps {types}, see `pkv stat`; --hex takes any type as hexadecimal digits of its encoding"
+    )]
+    BadValue {
+        /// Which one.
+        what: &'static str,
+        /// What is wrong with it.
+        reason: String,
+        /// The store's types.
+        types: String,
+    },
+
+    /// The input of an import is no entry at this place.
+    #[error(
+        "{path}: at offset {offset}: {reason}; what stands before it is in the store: mend it, and go on with --resume",
+        path = Shown(path)
+    )]
+    BadInput {
+        /// The file.
+        path: PathBuf,
+        /// Where the entry begins, in bytes.
+        offset: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// There is no such command to have a manual page.
+    #[error("{command}: there is no such command, see pkv --help", command = crate::text::Plain(command))]
+    NoCommand {
+        /// The word.
+        command: String,
+    },
+
+    /// Nothing tells how far an import of this file had come.
+    #[error(
+        "{path}: says nothing of an import of this file that was cut off: leave --resume out to import all of it",
+        path = Shown(path)
+    )]
+    NoResume {
+        /// Where it would stand.
+        path: PathBuf,
+    },
+
+    /// The file that is to be made is there already.
+    #[error("{path}: is there already: remove it, or name another file; nothing was changed", path = Shown(path))]
+    FileExists {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// Something long was cut off and can be taken up.
+    #[error(
+        "{error}; what is done stays in {path}: run the command again with --resume",
+        path = Shown(path)
+    )]
+    Unfinished {
+        /// Why.
+        error: Box<Error>,
+        /// The part that is done.
+        path: PathBuf,
+    },
+
+    /// Bytes that are not what their schema says, so that CSV has no form for them.
+    #[error(
+        "the bytes {bytes} are not what the store's types say, and CSV has no form for that: use --format json or hex"
+    )]
+    NoCsv {
+        /// As hexadecimal digits.
+        bytes: String,
+    },
+
     /// The result could not be printed.
     #[error(
         "cannot write the output: {0}: nothing in the folder is wrong, see where the output goes"
@@ -97,22 +189,33 @@ impl Error {
         match self {
             Self::Locked { .. } => Exit::Locked,
             Self::KeptIsDamaged { .. } => Exit::Faults,
+            Self::NoKey { .. } => Exit::Missing,
+            Self::Unfinished { error, .. } => error.exit(),
+            Self::BadValue { .. } | Self::NoCommand { .. } => Exit::Usage,
             Self::Files(error) => match &**error {
                 pkv_snapshot_set::Error::Locked { .. } => Exit::Locked,
                 pkv_snapshot_set::Error::Inconsistent(_) => Exit::Faults,
                 _ => Exit::Unreadable,
             },
             Self::Store(error) => match &**error {
-                pkv_store::Error::Fs(_)
-                | pkv_store::Error::NotFound { .. }
-                | pkv_store::Error::OutOfMemory => Exit::Unreadable,
+                pkv_store::Error::Damaged { .. }
+                | pkv_store::Error::Torn { .. }
+                | pkv_store::Error::NewerFormat { .. }
+                | pkv_store::Error::Decode(_) => Exit::Faults,
                 pkv_store::Error::Locked { .. } => Exit::Locked,
-                _ => Exit::Faults,
+                pkv_store::Error::TooLarge { .. } => Exit::Usage,
+                pkv_store::Error::NoSuchPoint { .. } => Exit::Missing,
+                _ => Exit::Unreadable,
             },
             Self::NotFound { .. }
             | Self::NotAFolder { .. }
             | Self::NotAStore { .. }
             | Self::Changing { .. }
+            | Self::NoTypes { .. }
+            | Self::NoCsv { .. }
+            | Self::BadInput { .. }
+            | Self::NoResume { .. }
+            | Self::FileExists { .. }
             | Self::Fs(_)
             | Self::Output(_) => Exit::Unreadable,
         }
@@ -138,7 +241,7 @@ impl From<pkv_store::Error> for Error {
     }
 }
 
-/// How a command ended: the exit codes of `pkv`. 2 is wrong use, and the argument parser's.
+/// How a command ended: the exit codes of `pkv`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Exit {
@@ -146,10 +249,14 @@ pub enum Exit {
     Good,
     /// 1: the store is damaged, or of a newer format.
     Faults,
+    /// 2: wrong use of the command line; mostly the argument parser's.
+    Usage,
     /// 3: no such folder, no store in it, or reading, writing or printing failed.
     Unreadable,
     /// 4: somebody has the store open.
     Locked,
+    /// 5: there is no such key, or no such point in time.
+    Missing,
 }
 
 impl Exit {
@@ -159,8 +266,10 @@ impl Exit {
         match self {
             Self::Good => 0,
             Self::Faults => 1,
+            Self::Usage => 2,
             Self::Unreadable => 3,
             Self::Locked => 4,
+            Self::Missing => 5,
         }
     }
 }

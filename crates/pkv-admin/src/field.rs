@@ -8,14 +8,15 @@ pub(crate) enum FieldType {
     /// `string`.
     Text,
     /// `u8` to `i128`, and their `nonzero_` forms.
-    Integer { is_signed: bool, bytes: usize },
+    Integer { is_signed: bool, bytes: usize, is_nonzero: bool },
     /// Everything else.
     Bytes,
 }
 
 impl FieldType {
     pub(crate) fn of(schema: &str) -> Self {
-        let integer = schema.strip_prefix("nonzero_").unwrap_or(schema);
+        let nonzero = schema.strip_prefix("nonzero_");
+        let integer = nonzero.unwrap_or(schema);
         let (is_signed, bytes) = match integer {
             "u8" => (false, 1),
             "u16" => (false, 2),
@@ -30,7 +31,7 @@ impl FieldType {
             _ if schema == "string" => return Self::Text,
             _ => return Self::Bytes,
         };
-        Self::Integer { is_signed, bytes }
+        Self::Integer { is_signed, bytes, is_nonzero: nonzero.is_some() }
     }
 
     pub(crate) fn value(self, bytes: &[u8]) -> FieldValue<'_> {

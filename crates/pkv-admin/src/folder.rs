@@ -5,18 +5,23 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pkv_format::{FileSeed, SUCCESSOR_BYTES, SUCCESSOR_OFFSET, Successor};
+use pkv_format::{
+    FileHeader, FileSeed, HEADER_BYTES, HeaderError, SUCCESSOR_BYTES, SUCCESSOR_OFFSET, Successor,
+};
 use pkv_fs::{Access, EntryKind, Fs, StdFs};
 use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotFileName};
 use pkv_store::Inspection;
+use pkv_store::codec::without_deadlines;
 
 use crate::error::{Error, Result};
+use crate::progress::{Observer, Progress};
 
 /// Where a store is: a path on a file system. Holds nothing open; every operation looks anew.
 #[derive(Clone, Debug)]
 pub struct Folder {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
+    observer: Option<Observer>,
 }
 
 impl Folder {
@@ -29,7 +34,25 @@ impl Folder {
     /// A folder of any file system.
     #[must_use]
     pub fn on(fs: Arc<dyn Fs>, dir: impl AsRef<Path>) -> Self {
-        Self { fs, dir: dir.as_ref().to_path_buf() }
+        Self { fs, dir: dir.as_ref().to_path_buf(), observer: None }
+    }
+
+    /// Has operations on the folder tell how far they have come, from any of their threads.
+    #[must_use]
+    pub fn on_progress(mut self, observer: impl Fn(Progress) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer::new(observer));
+        self
+    }
+
+    /// Another folder of the same file system, with the same observer.
+    pub(crate) fn beside(&self, dir: impl AsRef<Path>) -> Self {
+        Self { dir: dir.as_ref().to_path_buf(), ..self.clone() }
+    }
+
+    pub(crate) fn tell(&self, what: &'static str, bytes_done: u64, bytes_total: Option<u64>) {
+        if let Some(observer) = &self.observer {
+            observer.tell(Progress::new(what, bytes_done, bytes_total));
+        }
     }
 
     /// The path.
@@ -90,7 +113,18 @@ impl Folder {
         let mut before = None;
         for _ in 0..ROUNDS {
             let listing = self.list()?;
-            let error = match Inspection::on(&self.fs, &self.dir) {
+            let look = match self.observer.clone() {
+                None => Inspection::on(&self.fs, &self.dir),
+                Some(observer) => Inspection::watched(&self.fs, &self.dir, move |progress| {
+                    let what = match progress.phase {
+                        pkv_store::Phase::Load => "loading the snapshot",
+                        _ => "reading the logs",
+                    };
+                    let total = Some(progress.bytes_total);
+                    observer.tell(Progress::new(what, progress.bytes_done, total));
+                }),
+            };
+            let error = match look {
                 Ok(look) => return Ok(look),
                 Err(error) => Error::from(error),
             };
@@ -101,6 +135,38 @@ impl Folder {
             before = Some(text);
         }
         Err(Error::Changing { path: self.dir.clone() })
+    }
+
+    /// The schema names of keys and values; `None` if no file has a header yet.
+    pub(crate) fn schema(&self) -> Result<Option<(String, String)>> {
+        Ok(self.header()?.map(|header| match without_deadlines(&header.value_schema) {
+            Some(value) => (header.key_schema, value.to_owned()),
+            None => (header.key_schema, header.value_schema),
+        }))
+    }
+
+    /// Whether the store's entries may expire.
+    pub(crate) fn has_deadlines(&self) -> Result<bool> {
+        let header = match self.header() {
+            Err(Error::NotFound { .. } | Error::NotAStore { .. }) => None,
+            header => header?,
+        };
+        Ok(header.is_some_and(|header| without_deadlines(&header.value_schema).is_some()))
+    }
+
+    fn header(&self) -> Result<Option<FileHeader>> {
+        match first_header(&**self.fs(), &self.list()?) {
+            Some((_, Ok(header))) => Ok(Some(header)),
+            Some((path, Err(HeaderError::Newer { found, known }))) => {
+                Err(pkv_store::Error::NewerFormat { path, found, known }.into())
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The schema names of keys and values of a store that was written to.
+    pub(crate) fn types(&self) -> Result<(String, String)> {
+        self.schema()?.ok_or_else(|| Error::NoTypes { path: self.dir.clone() })
     }
 
     /// The lock file's path.
@@ -138,6 +204,22 @@ impl Folder {
         let got = file.read_at(SUCCESSOR_OFFSET, &mut record).ok()?;
         Successor::decode(seed, record.get(..got)?)
     }
+}
+
+/// The first header that says something, from the newest file down: `Ok`, or a newer format.
+pub(crate) fn first_header(
+    fs: &dyn Fs,
+    listing: &Listing,
+) -> Option<(PathBuf, Result<FileHeader, HeaderError>)> {
+    listing.files.iter().rev().find_map(|listed| {
+        let mut bytes = [0; HEADER_BYTES];
+        let file = fs.open(&listed.path, Access::Read).ok()?;
+        let got = file.read_at(0, &mut bytes).ok()?;
+        match FileHeader::decode(bytes.get(..got)?) {
+            told @ (Ok(_) | Err(HeaderError::Newer { .. })) => Some((listed.path.clone(), told)),
+            Err(_) => None,
+        }
+    })
 }
 
 /// How often a folder that somebody may be writing to is read again before [`Error::Changing`].

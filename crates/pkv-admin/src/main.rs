@@ -9,8 +9,11 @@ use pkv_admin::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse_words(std::env::args_os()).unwrap_or_else(|error| error.exit());
-    let mut out = BufWriter::with_capacity(64 * 1024, std::io::stdout().lock());
-    let exit = cli.run(&mut out).unwrap_or_else(|error| {
+    let stdout = std::io::stdout();
+    // The usual rules: a terminal, and neither NO_COLOR nor TERM=dumb.
+    let is_coloured = anstream::AutoStream::choice(&stdout) != anstream::ColorChoice::Never;
+    let mut out = BufWriter::with_capacity(64 * 1024, stdout.lock());
+    let exit = cli.run_on_terminal(&mut out, is_coloured).unwrap_or_else(|error| {
         // What was printed before the error stays; without a stderr nobody is left to tell.
         let _ = out.flush();
         let _ = writeln!(std::io::stderr(), "pkv: {error}");

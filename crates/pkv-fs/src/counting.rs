@@ -150,6 +150,11 @@ impl Fs for CountingFs {
         self.inner.rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        self.counters.call(Op::Link);
+        self.inner.link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
         self.counters.call(Op::Remove);
         self.inner.remove(path)

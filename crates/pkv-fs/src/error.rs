@@ -73,6 +73,8 @@ pub enum Op {
     Map,
     /// Renaming a file.
     Rename,
+    /// Giving a file a second name.
+    Link,
     /// Removing a file.
     Remove,
     /// Syncing a folder.
@@ -85,7 +87,7 @@ pub enum Op {
 
 impl Op {
     /// Every call there is, in the order of the list above.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CreateDir,
         Self::List,
         Self::Create,
@@ -97,6 +99,7 @@ impl Op {
         Self::Sync,
         Self::Map,
         Self::Rename,
+        Self::Link,
         Self::Remove,
         Self::SyncDir,
         Self::Lock,
@@ -125,6 +128,7 @@ impl std::fmt::Display for Op {
             Op::Sync => "sync",
             Op::Map => "map",
             Op::Rename => "rename",
+            Op::Link => "link",
             Op::Remove => "remove",
             Op::SyncDir => "sync folder",
             Op::Lock => "lock",

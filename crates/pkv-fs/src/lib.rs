@@ -60,6 +60,17 @@ pub trait Fs: Debug + Send + Sync {
     /// Renames a file onto a name that is free; `AlreadyExists` if it is taken.
     fn rename(&self, from: &Path, to: &Path) -> Result<()>;
 
+    /// Gives a file a second name, which must be free (`AlreadyExists`), on the same file system: both names lead to
+    /// the same bytes from then on. Durable after the new name's folder was synced. Fails where the file system
+    /// has no such names, and across file systems: then copy the file. A file system that does not say how
+    /// answers `Unsupported`.
+    ///
+    /// For files that are never changed again: the simulated disk gives the new name bytes of its own.
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        let _ = to;
+        Err(Error::new(Op::Link, from, std::io::ErrorKind::Unsupported.into()))
+    }
+
     /// Removes a file.
     fn remove(&self, path: &Path) -> Result<()>;
 

@@ -50,6 +50,13 @@ impl Fs for StdFs {
         })
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        fs::hard_link(from, to).map_err(|e| {
+            let both = io::Error::new(e.kind(), format!("as {}: {e}", to.display()));
+            Error::new(Op::Link, from, both)
+        })
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
         fs::remove_file(path).map_err(|e| Error::new(Op::Remove, path, e))
     }

@@ -75,6 +75,18 @@ impl Fs for SimFs {
             .map_err(|e| Error::new(Op::Rename, from, e))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> Result<()> {
+        let (whole_from, whole_to) = (absolute(from), absolute(to));
+        self.disk
+            .change(Op::Link, |inner| {
+                let of = inner.file_at(&whole_from)?;
+                inner.free_name(&whole_to)?;
+                let id = inner.take_file_id();
+                Ok((Event::Link { of, path: whole_to.clone(), id }, ()))
+            })
+            .map_err(|e| Error::new(Op::Link, from, e))
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
         let whole = absolute(path);
         self.disk

@@ -28,15 +28,52 @@ pub(crate) enum Way {
 /// One operation that changed the disk. `through` is the last operation begun before a sync.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    CreateDir { path: PathBuf },
-    Create { path: PathBuf, id: u64 },
-    Rename { from: PathBuf, to: PathBuf, id: u64 },
-    Remove { path: PathBuf, node: Node },
-    SyncDir { dir: PathBuf, through: u64, ok: bool },
-    Write { id: u64, offset: u64, bytes: Arc<[u8]>, way: Way },
-    Preallocate { id: u64, bytes: u64 },
-    SetLen { id: u64, bytes: u64 },
-    Sync { id: u64, through: u64, ok: bool },
+    CreateDir {
+        path: PathBuf,
+    },
+    Create {
+        path: PathBuf,
+        id: u64,
+    },
+    /// A second name for file `of`, modelled as file `id` with the same bytes, durable or not.
+    Link {
+        of: u64,
+        path: PathBuf,
+        id: u64,
+    },
+    Rename {
+        from: PathBuf,
+        to: PathBuf,
+        id: u64,
+    },
+    Remove {
+        path: PathBuf,
+        node: Node,
+    },
+    SyncDir {
+        dir: PathBuf,
+        through: u64,
+        ok: bool,
+    },
+    Write {
+        id: u64,
+        offset: u64,
+        bytes: Arc<[u8]>,
+        way: Way,
+    },
+    Preallocate {
+        id: u64,
+        bytes: u64,
+    },
+    SetLen {
+        id: u64,
+        bytes: u64,
+    },
+    Sync {
+        id: u64,
+        through: u64,
+        ok: bool,
+    },
 }
 
 impl Event {
@@ -96,6 +133,12 @@ impl State {
             }
             Event::Create { path, id } => {
                 self.files.insert(*id, Arc::new(Content::new()));
+                Arc::make_mut(&mut self.names).change(op, Node::File(*id), None, Some(path));
+            }
+            Event::Link { of, path, id } => {
+                let content =
+                    self.files.get(of).map_or_else(|| Arc::new(Content::new()), Arc::clone);
+                self.files.insert(*id, content);
                 Arc::make_mut(&mut self.names).change(op, Node::File(*id), None, Some(path));
             }
             Event::Rename { from, to, id } => {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::backup::{Backup, BackupReport};
 use crate::batch::BatchOps;
 use crate::codec::{Key, Value};
 use crate::core::Core;
@@ -52,6 +53,19 @@ impl ByteStore {
 
     pub(crate) fn open_as<K: Key, V: Value>(path: &Path, options: &Options) -> Result<Self> {
         Ok(Self { core: Core::open(options, path, &Types::of::<K, V>(options))? })
+    }
+
+    /// Opens or creates a store whose keys and values have these schema names, as [`crate::Inspection::schema`]
+    /// shows them: for tools that know types by their names alone. What is written must be bytes that those types
+    /// have, or whoever opens the store by its types gets [`Error::Decode`].
+    pub fn open_named(
+        path: impl AsRef<Path>,
+        options: &Options,
+        key_schema: String,
+        value_schema: String,
+    ) -> Result<Self> {
+        let types = Types::named(options, key_schema, value_schema);
+        Ok(Self { core: Core::open(options, path.as_ref(), &types)? })
     }
 
     /// Opens a store whatever types its keys and values have, as bytes: for tools. It is not created.
@@ -312,6 +326,34 @@ impl ByteStore {
         self.check_fork()?;
         reentry::check(&self.core)?;
         self.core.compact()
+    }
+
+    /// Copies the store, as it is at one write, to a new folder, which opens as a store. Reads and writes go on
+    /// meanwhile; every write that was acknowledged before the call is in it. [`Backup`] has more ways.
+    ///
+    /// # Errors
+    ///
+    /// As [`Backup::copy`].
+    pub fn backup_to(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
+        self.backup_with(&Backup::new(), dir)
+    }
+
+    /// [`ByteStore::backup_to`] with choices. The file system is the store's.
+    pub fn backup_with(&self, backup: &Backup, dir: impl AsRef<Path>) -> Result<BackupReport> {
+        self.check_fork()?;
+        reentry::check(&self.core)?;
+        let acknowledged = self.last_seq();
+        let backup = backup.clone().file_system(Arc::clone(&self.core.folder.fs));
+        let report = backup.copy(&self.core.folder.dir, dir)?;
+        if report.seq < acknowledged {
+            // Somebody damaged a log of the open store: opening it would not bring these writes either.
+            let reason = format!(
+                "the logs end with write {}, but {acknowledged} was acknowledged",
+                report.seq
+            );
+            return Err(Error::damaged(&self.core.folder.dir, 0, reason));
+        }
+        Ok(report)
     }
 
     /// Figures about the store, read without stopping anybody.

@@ -146,6 +146,30 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// A folder's files do not lead to the state that was asked for.
+    #[error(
+        "{path}: cannot be restored to {asked}: its files lead to every write from {earliest} to {latest}; \
+         choose one of these, or a backup made nearer to it",
+        path = path.display()
+    )]
+    NoSuchPoint {
+        /// The folder.
+        path: PathBuf,
+        /// What was asked for.
+        asked: String,
+        /// The first write to which it can be restored.
+        earliest: u64,
+        /// The last one, as far as the files were read.
+        latest: u64,
+    },
+
+    /// The files of a folder went on changing while they were opened.
+    #[error("{path}: its files changed each time they were listed: try again when the writer has less to do", path = path.display())]
+    Changing {
+        /// The folder.
+        path: PathBuf,
+    },
+
     /// An option has a value that cannot work.
     #[error("option {option}: {reason}")]
     InvalidOption {

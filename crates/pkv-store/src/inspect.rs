@@ -7,9 +7,11 @@ use pkv_fs::Fs;
 use pkv_snapshot_set::FileSnapshotSet;
 
 use crate::error::{Error, Result};
+use crate::expiry::{self, Expiry};
 use crate::iter::ByteIter;
+use crate::options::Options;
 use crate::pool::IoPool;
-use crate::recover::{self, Contents, ReadOptions, RecoveryReport};
+use crate::recover::{self, Contents, Progress, ReadOptions, RecoveryProgress, RecoveryReport};
 
 /// What opening a folder would bring, for tools: the entries, and the report of what opening would find.
 ///
@@ -31,6 +33,8 @@ use crate::recover::{self, Contents, ReadOptions, RecoveryReport};
 pub struct Inspection {
     dir: PathBuf,
     contents: Contents,
+    /// Tells what has expired.
+    expiry: Option<Expiry>,
 }
 
 impl Inspection {
@@ -46,7 +50,24 @@ impl Inspection {
     ///
     /// Those of opening: what is damaged is named by file and offset.
     pub fn on(fs: &Arc<dyn Fs>, dir: impl AsRef<Path>) -> Result<Self> {
-        let dir = dir.as_ref().to_path_buf();
+        Self::read(fs, dir.as_ref().to_path_buf(), None)
+    }
+
+    /// Reads a folder and calls `observer` with how far it has come, from the threads that read.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inspection::on`].
+    pub fn watched(
+        fs: &Arc<dyn Fs>,
+        dir: impl AsRef<Path>,
+        observer: impl Fn(Progress) + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let observer = RecoveryProgress::new(observer);
+        Self::read(fs, dir.as_ref().to_path_buf(), Some(&observer))
+    }
+
+    fn read(fs: &Arc<dyn Fs>, dir: PathBuf, progress: Option<&RecoveryProgress>) -> Result<Self> {
         let scan = match FileSnapshotSet::scan(&**fs, &dir) {
             Ok(scan) => scan,
             Err(pkv_snapshot_set::Error::Fs(error))
@@ -68,12 +89,17 @@ impl Inspection {
             map_shards: 256,
             types: &recover::Types::OfEachFile,
             pool: &pool,
-            progress: None,
+            progress,
             live: false,
             root,
         };
         let contents = recover::read(&restore, &options)?;
-        Ok(Self { dir, contents })
+        let has_deadlines = contents
+            .identity
+            .as_ref()
+            .is_some_and(|identity| expiry::inner_schema(&identity.value_schema).is_some());
+        let expiry = has_deadlines.then(|| Expiry::open(&Options::new(), fs, &contents.map));
+        Ok(Self { dir, contents, expiry })
     }
 
     /// The folder.
@@ -84,12 +110,14 @@ impl Inspection {
 
     /// The schema names of keys and values; `None` when the folder holds no store yet. Where the files are of
     /// several versions of the value's type, that is the newest; values are shown as they stand in the files.
+    /// Deadlines are no part of it, nor of the values that are shown: [`Inspection::deadline`].
     #[must_use]
     pub fn schema(&self) -> Option<(&str, &str)> {
-        self.contents
-            .identity
-            .as_ref()
-            .map(|identity| (identity.key_schema.as_str(), identity.value_schema.as_str()))
+        self.contents.identity.as_ref().map(|identity| {
+            let stored = identity.value_schema.as_str();
+            let value_schema = expiry::inner_schema(stored).unwrap_or(stored);
+            (identity.key_schema.as_str(), value_schema)
+        })
     }
 
     /// The store's random id.
@@ -104,10 +132,17 @@ impl Inspection {
         &self.contents.report
     }
 
-    /// The number of entries.
+    /// Whether its entries may expire: see [`Options::expiry`].
+    #[must_use]
+    pub fn has_deadlines(&self) -> bool {
+        self.expiry.is_some()
+    }
+
+    /// The number of entries; those that have expired count until they are swept away.
     #[must_use]
     pub fn entries(&self) -> u64 {
-        self.contents.map.len()
+        let hidden = self.expiry.as_ref().map_or(0, Expiry::hidden_entries);
+        self.contents.map.len().saturating_sub(hidden)
     }
 
     /// Bytes of all keys and values.
@@ -122,13 +157,27 @@ impl Inspection {
         let map = &self.contents.map;
         let hash = map.hash(key);
         let shard = map.read(map.shard_index(hash));
-        shard.get(hash, key).map(|value| value.as_bytes().to_vec())
+        let stored = shard.get(hash, key)?;
+        match &self.expiry {
+            None => Some(stored.as_bytes().to_vec()),
+            Some(expiry) => expiry.show(stored.as_bytes(), &mut 0).map(<[u8]>::to_vec),
+        }
+    }
+
+    /// When the entry of a key expires, in milliseconds since 1970; `None`: never, or it is not there.
+    #[must_use]
+    pub fn deadline(&self, key: &[u8]) -> Option<u64> {
+        let expiry = self.expiry.as_ref()?;
+        let map = &self.contents.map;
+        let hash = map.hash(key);
+        let shard = map.read(map.shard_index(hash));
+        expiry.shown_deadline(shard.get(hash, key)?.as_bytes())
     }
 
     /// All entries, in no order.
     #[must_use]
     pub fn iter(&self) -> ByteIter<'_> {
-        ByteIter::over(&self.contents.map)
+        ByteIter::over(&self.contents.map).with_expiry(self.expiry.as_ref())
     }
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod backup;
 mod batch;
 mod bytes;
 pub mod codec;
@@ -34,6 +35,7 @@ mod view;
 mod watch;
 mod write;
 
+pub use backup::{Backup, BackupProgress, BackupReport, RestorePoint};
 pub use bytes::{ByteBatch, ByteStore, Update};
 pub use durable::Durable;
 pub use error::{Error, Holder, Result};

@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 use std::path::Path;
 
+use crate::backup::BackupReport;
 use crate::batch::BatchOps;
 use crate::bytes::ByteStore;
 use crate::codec::{Encode, EncodeError, Key, Value};
@@ -366,6 +367,11 @@ impl<K: Key, V: Value> Store<K, V> {
     /// Writes a full snapshot now and drops the logs that it replaces. See [`ByteStore::compact`].
     pub fn compact(&self) -> Result<()> {
         self.bytes.compact().map(drop)
+    }
+
+    /// Copies the store, as it is at one write, to a new folder. See [`ByteStore::backup_to`].
+    pub fn backup_to(&self, dir: impl AsRef<Path>) -> Result<BackupReport> {
+        self.bytes.backup_to(dir)
     }
 
     /// Figures about the store.

@@ -18,9 +18,16 @@ const SIMULATOR: &str = "pkv-sim";
 
 /// What only one crate of ours may use as a normal dependency, and why that one.
 const OWNED: &[(&str, &str)] = &[
+    ("anstream", "pkv-admin"),
+    ("anstyle", "pkv-admin"),
     ("clap", "pkv-admin"),
+    ("clap_complete", "pkv-admin"),
+    ("clap_mangen", "pkv-admin"),
+    ("comfy-table", "pkv-admin"),
     ("crc32fast", "pkv-format"),
     ("futures-core", "pkv-store"),
+    ("csv", "pkv-admin"),
+    ("humantime", "pkv-admin"),
     ("indicatif", "pkv-admin"),
     ("memmap2", "pkv-fs"),
     ("parking_lot", "pkv-store"),

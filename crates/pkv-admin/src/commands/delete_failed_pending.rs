@@ -23,7 +23,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, out: &mut Output<'_>) -> Result<Exit> {
-        let folder = Folder::at(&self.path);
+        let folder = out.folder(&self.path);
         let pruned = if self.dry_run {
             plan_delete_failed_pending(&folder)?
         } else {

@@ -9,7 +9,9 @@ use pkv_format::{
 use pkv_fs::Access;
 use pkv_snapshot_set::SnapshotType;
 
+use super::scan::{Scan, scan};
 use crate::check::walk::{Gap, Place, walk};
+use crate::entries::Format;
 use crate::error::{Exit, Result};
 use crate::field::FieldType;
 use crate::folder::{Folder, Listed};
@@ -25,40 +27,25 @@ pub(crate) struct Args {
     /// Print the frames of all logs, in order, instead of the entries
     #[arg(long)]
     log: bool,
+    /// How entries are written
+    #[arg(long, value_enum, default_value_t, conflicts_with = "log")]
+    format: Format,
 }
 
 impl Args {
     pub(crate) fn run(&self, out: &mut Output<'_>) -> Result<Exit> {
-        let folder = Folder::at(&self.path);
-        if self.log { dump_log(&folder, out) } else { dump_entries(&folder, out) }
+        let folder = out.folder(&self.path);
+        if self.log { dump_log(&folder, out) } else { dump_entries(&folder, self.format, out) }
     }
 }
 
-/// Prints every entry as a JSON line, in no order, whether or not `out` was made for JSON.
-///
-/// Reads the folder as opening would, without the lock and without a change; needs the memory that opening needs.
-/// What lies behind a torn end is not printed: opening would cut it off.
+/// Prints every entry in this format, in no order, whether or not `out` was made for JSON. As [`scan`] without a
+/// prefix.
 ///
 /// # Errors
 /// Those of opening the store. Nothing was printed then.
-pub fn dump_entries(folder: &Folder, out: &mut Output<'_>) -> Result<Exit> {
-    let look = folder.inspect()?;
-    let (key_schema, value_schema) = look.schema().unwrap_or_default();
-    let (key_type, value_type) = (FieldType::of(key_schema), FieldType::of(value_schema));
-    let mut line = String::new();
-    for entry in &look {
-        let (key, value) = entry?;
-        line.clear();
-        object(&mut line, |fields| {
-            fields.field("key", &key_type.value(&key)).field("value", &value_type.value(&value));
-        });
-        line.push('\n');
-        out.print(&line)?;
-        if out.is_closed() {
-            break;
-        }
-    }
-    Ok(Exit::Good)
+pub fn dump_entries(folder: &Folder, format: Format, out: &mut Output<'_>) -> Result<Exit> {
+    scan(folder, &Scan { format, ..Scan::default() }, out)
 }
 
 /// Prints the logs of a folder, oldest first: each header, successor record, frame and bad place, a line each.

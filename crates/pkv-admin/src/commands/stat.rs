@@ -3,16 +3,17 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use pkv_format::{FORMAT_VERSION, FileHeader, HEADER_BYTES, HeaderError};
+use anstyle::AnsiColor;
+use pkv_format::{FORMAT_VERSION, HeaderError};
 use pkv_fs::Access;
 use pkv_snapshot_set::{FileSnapshotSet, SnapshotType};
 use pkv_store::TornEnd;
 
 use crate::error::{Error, Exit, Result};
-use crate::folder::{Folder, Listing, Opener};
+use crate::folder::{Folder, Listing, Opener, first_header};
 use crate::json::{Hex, Json, append, object};
 use crate::output::{Output, Report};
-use crate::text::{Count, Plain, Shown};
+use crate::text::{Painted, Plain, Shown, table};
 
 /// Arguments of `pkv stat`.
 #[derive(Clone, Debug, clap::Args)]
@@ -23,7 +24,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, out: &mut Output<'_>) -> Result<Exit> {
-        let stat = stat(&Folder::at(&self.path))?;
+        let stat = stat(&out.folder(&self.path))?;
         out.report(&stat)?;
         Ok(stat.contents.as_ref().map_or_else(Error::exit, |_| Exit::Good))
     }
@@ -139,7 +140,7 @@ pub fn stat(folder: &Folder) -> Result<Stat> {
             torn: report.torn.clone(),
         }
     });
-    let header = first_header(folder, &listing);
+    let header = first_header(&**folder.fs(), &listing).map(|(_, header)| header);
     let format_version = match &header {
         Some(Ok(_)) => Some(FORMAT_VERSION),
         Some(Err(HeaderError::Newer { found, .. })) => Some(*found),
@@ -204,17 +205,13 @@ fn snapshots(folder: &Folder, listing: &Listing) -> Result<Vec<SnapshotStat>> {
     Ok(snapshots)
 }
 
-/// The first header that says something, from the newest file down: `Ok`, or a newer format.
-fn first_header(folder: &Folder, listing: &Listing) -> Option<Result<FileHeader, HeaderError>> {
-    listing.files.iter().rev().find_map(|listed| {
-        let mut bytes = [0; HEADER_BYTES];
-        let file = folder.fs().open(&listed.path, Access::Read).ok()?;
-        let got = file.read_at(0, &mut bytes).ok()?;
-        match FileHeader::decode(bytes.get(..got)?) {
-            told @ (Ok(_) | Err(HeaderError::Newer { .. })) => Some(told),
-            Err(_) => None,
-        }
-    })
+impl SnapshotStat {
+    fn row(&self) -> Vec<String> {
+        let Self { ordinal, snapshot_type, role, shards, files, bytes } = self;
+        let mut row = vec![ordinal.to_string(), snapshot_type.to_string(), role.word().to_owned()];
+        row.extend([shards, files, bytes].map(ToString::to_string));
+        row
+    }
 }
 
 impl Json for SnapshotStat {
@@ -323,22 +320,6 @@ impl Report for Stat {
             line("last write", format_args!("{}", contents.last_seq));
             line("synced up to", format_args!("{}", contents.watermark));
         }
-        for one in &self.snapshots {
-            let SnapshotStat { ordinal, snapshot_type, role, shards, files, bytes } = one;
-            let shards_text = Count(*shards, "shard");
-            let files = if files == shards {
-                shards_text.to_string()
-            } else {
-                format!("{files} of {shards_text}")
-            };
-            let role = role.word();
-            line(
-                "file",
-                format_args!(
-                    "{ordinal:>6} {snapshot_type:<7} {role:<7} {bytes:>13} bytes, {files}"
-                ),
-            );
-        }
         for name in &self.foreign {
             line("foreign", format_args!("{}", Shown(Path::new(name))));
         }
@@ -355,7 +336,15 @@ impl Report for Stat {
                 ),
             ),
             Ok(_) => {}
-            Err(error) => line("will not open", format_args!("{}", Plain(&error.to_string()))),
+            Err(error) => {
+                let (word, error) = (Painted(AnsiColor::Red, "will not open"), error.to_string());
+                append(out, format_args!("{word}   {}\n", Plain(&error)));
+            }
+        }
+        if !self.snapshots.is_empty() {
+            let heads = ["ordinal", "type", "role", "shards", "files", "bytes"];
+            out.push_str(&table(&heads, self.snapshots.iter().map(SnapshotStat::row)));
+            out.push('\n');
         }
     }
 }

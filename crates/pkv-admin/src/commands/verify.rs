@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use anstyle::AnsiColor;
 use pkv_format::{FOOTER_BYTES, FRAMES_OFFSET, FileHeader, Footer, HeaderError};
 use pkv_snapshot_set::{FileSnapshotSet, Inconsistency, LOCK_FILE_NAME, Scan, SnapshotType};
 use pkv_store::codec::split_version;
@@ -15,7 +16,7 @@ use crate::error::{Error, Exit, Result};
 use crate::folder::{Folder, Listing, Opener, ROUNDS};
 use crate::json::{Json, append, object};
 use crate::output::{Output, Report};
-use crate::text::{Count, Shown};
+use crate::text::{Count, Painted, Shown};
 
 /// Arguments of `pkv verify`.
 #[derive(Clone, Debug, clap::Args)]
@@ -29,7 +30,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(&self, out: &mut Output<'_>) -> Result<Exit> {
-        let verification = verify(&Folder::at(&self.path))?;
+        let verification = verify(&out.folder(&self.path))?;
         out.report(&verification)?;
         let is_bad =
             if self.strict { !verification.faults.is_empty() } else { verification.is_damaged() };
@@ -145,9 +146,8 @@ pub fn verify(folder: &Folder) -> Result<Verification> {
         }
         // What was read of one file may be older than what was read of another: beside a writer, only what is
         // found twice is a fault.
-        let is_known = |fault: &Fault| {
-            before.iter().any(|other| (&other.path, other.offset) == (&fault.path, fault.offset))
-        };
+        // Twice means with the same reason: two moments of one file may each look wrong in another way.
+        let is_known = |fault: &Fault| before.contains(fault);
         if found.faults.iter().any(is_known) {
             found.faults.retain(is_known);
             return Ok(found);
@@ -489,6 +489,11 @@ impl Report for Verification {
         for fault in &self.faults {
             let (path, reason) = (Shown(&fault.path), crate::text::Plain(&fault.reason));
             let (word, offset) = (fault.verdict.word(), fault.offset);
+            let colour = match fault.verdict {
+                Verdict::Torn => AnsiColor::Yellow,
+                _ => AnsiColor::Red,
+            };
+            let word = Painted(colour, word);
             append(out, format_args!("{word}: {path}: offset {offset}: {reason}\n"));
         }
         if self.faults_unlisted > 0 {
@@ -527,7 +532,7 @@ impl Report for Verification {
         let (damaged, torn) = (self.count(Verdict::Damaged), self.count(Verdict::Torn));
         let torn_places = Count(torn, "torn place");
         match (damaged, torn, newer) {
-            (0, 0, 0) => out.push_str("good\n"),
+            (0, 0, 0) => append(out, format_args!("{}\n", Painted(AnsiColor::Green, "good"))),
             (0, _, 0) => append(out, format_args!("good, {torn_places} (opening cuts it off)\n")),
             (_, _, 0) => append(
                 out,

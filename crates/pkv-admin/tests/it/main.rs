@@ -13,11 +13,20 @@
     reason = "a helper that fails is a failed test"
 )]
 
+mod change;
+mod copies;
 mod differential;
 mod dump;
+mod entries;
+mod faults;
 mod folders;
+mod migrate;
 mod prune;
 mod run;
+mod salvage;
+mod shell;
+mod speed;
 mod stat;
+mod transfer;
 mod verify;
 mod wrong_use;

@@ -23,6 +23,19 @@ pub fn split_version(schema: &str) -> (&str, u32) {
     version.unwrap_or((schema, 0))
 }
 
+/// The schema name of the values that a store with [`crate::Options::expiry`] keeps behind their deadlines, out of the
+/// name that its files bear; `None` for a store without. For tools that look at files.
+///
+/// ```
+/// use pkv_store::codec::without_deadlines;
+/// assert_eq!(without_deadlines("expiring<u64>"), Some("u64"));
+/// assert_eq!(without_deadlines("u64"), None);
+/// ```
+#[must_use]
+pub fn without_deadlines(value_schema: &str) -> Option<&str> {
+    expiry::inner_schema(value_schema)
+}
+
 /// Encodes as of today what a version has written.
 type Convert = fn(u32, &[u8], &mut Vec<u8>) -> Result<(), UpgradeError>;
 
@@ -53,6 +66,15 @@ impl Upgrade {
             convert: |version, bytes, out| Ok(V::upgrade(version, bytes)?.encode(out)?),
             timed: false,
         }
+    }
+
+    /// Of values whose type is known by its name alone: there is nothing to upgrade them with.
+    pub(crate) fn none(schema: String) -> Self {
+        let convert: Convert = |_, bytes, _| {
+            let reason = "of a version for which there is no upgrade";
+            Err(DecodeError::invalid("a value", bytes.len(), reason).into())
+        };
+        Self { schema, can_upgrade: |_| false, convert, timed: false }
     }
 
     /// The same for values that have deadlines before them.

@@ -18,7 +18,7 @@ pub(crate) fn read_header(file: &dyn File) -> Result<Result<FileHeader, HeaderEr
 }
 
 /// A header that does not stand, as the error that opening returns.
-pub(super) fn header_error(path: &Path, error: &HeaderError) -> Error {
+pub(crate) fn header_error(path: &Path, error: &HeaderError) -> Error {
     match error {
         HeaderError::Newer { found, known } => {
             Error::NewerFormat { path: path.to_path_buf(), found: *found, known: *known }
@@ -29,15 +29,15 @@ pub(super) fn header_error(path: &Path, error: &HeaderError) -> Error {
 
 /// What a file's name says of it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct NameSays {
-    pub(super) kind: FileKind,
-    pub(super) ordinal: u64,
-    pub(super) shard: u32,
-    pub(super) shard_count: u32,
+pub(crate) struct NameSays {
+    pub(crate) kind: FileKind,
+    pub(crate) ordinal: u64,
+    pub(crate) shard: u32,
+    pub(crate) shard_count: u32,
 }
 
 /// A file must be what its name says: else it was renamed, copied or swapped.
-pub(super) fn check_name(path: &Path, header: &FileHeader, name: NameSays) -> Result<()> {
+pub(crate) fn check_name(path: &Path, header: &FileHeader, name: NameSays) -> Result<()> {
     let says = (name.kind, name.ordinal, name.shard, name.shard_count);
     let is = (header.kind, header.ordinal, header.shard, header.shard_count);
     if says == is {
@@ -59,7 +59,7 @@ pub(super) fn check_name(path: &Path, header: &FileHeader, name: NameSays) -> Re
 
 /// All files of a folder must belong to one store, and hold the types that were asked for: keys exactly,
 /// values in this version or one that can be upgraded.
-pub(super) fn check_store(
+pub(crate) fn check_store(
     path: &Path,
     header: &FileHeader,
     first: &FileHeader,

@@ -231,7 +231,7 @@ fn forget_unused(logs: &mut Vec<LogRead>) -> Result<()> {
 
 /// Whether a file without a header can be one whose creation was interrupted: empty, or of at least
 /// the size that was synced before the header, with nothing behind the header's sector.
-fn is_unused(file: &dyn File, path: &Path, file_bytes: u64) -> Result<bool> {
+pub(crate) fn is_unused(file: &dyn File, path: &Path, file_bytes: u64) -> Result<bool> {
     if file_bytes > 0 && file_bytes < FRAMES_OFFSET {
         return Ok(false);
     }
@@ -239,7 +239,7 @@ fn is_unused(file: &dyn File, path: &Path, file_bytes: u64) -> Result<bool> {
 }
 
 /// The offset behind the last byte that is not zero, from this offset on.
-pub(super) fn last_nonzero(
+pub(crate) fn last_nonzero(
     file: &dyn File,
     path: &Path,
     file_bytes: u64,

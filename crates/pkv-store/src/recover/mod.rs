@@ -19,8 +19,6 @@ mod salvage;
 mod upgrade;
 mod window;
 
-pub(crate) use file::read_header;
-
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -154,9 +152,16 @@ pub(crate) enum Types {
 
 impl Types {
     pub(crate) fn of<K: Key, V: Value>(options: &Options) -> Self {
-        let upgrade = Upgrade::of::<V>();
+        Self::known(options, K::schema().into_owned(), Upgrade::of::<V>())
+    }
+
+    pub(crate) fn named(options: &Options, key_schema: String, value_schema: String) -> Self {
+        Self::known(options, key_schema, Upgrade::none(value_schema))
+    }
+
+    fn known(options: &Options, key_schema: String, upgrade: Upgrade) -> Self {
         let upgrade = if options.expiry { upgrade.with_deadlines() } else { upgrade };
-        Self::Known { key_schema: K::schema().into_owned(), upgrade }
+        Self::Known { key_schema, upgrade }
     }
 }
 
@@ -307,6 +312,10 @@ fn identity_of(header: &FileHeader) -> Identity {
 fn open_for_reading(fs: &dyn Fs, path: &Path) -> Result<Arc<dyn pkv_fs::File>> {
     Ok(fs.open(path, Access::Read)?)
 }
+
+pub(crate) use file::{NameSays, check_name, check_store, header_error, read_header};
+pub(crate) use logs::{is_unused, last_nonzero};
+pub(crate) use window::Window;
 
 /// What the next log links to.
 pub(crate) type PreviousLog = Previous;

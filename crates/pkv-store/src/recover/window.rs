@@ -9,7 +9,7 @@ use crate::frame::bytes_u64;
 
 /// A piece of a file in memory.
 #[derive(Debug)]
-pub(super) struct Window<'a> {
+pub(crate) struct Window<'a> {
     file: &'a dyn File,
     path: &'a Path,
     file_bytes: u64,
@@ -21,7 +21,7 @@ pub(super) struct Window<'a> {
 
 impl<'a> Window<'a> {
     /// An empty window at the start of a file of this size.
-    pub(super) fn new(file: &'a dyn File, path: &'a Path, file_bytes: u64) -> Self {
+    pub(crate) fn new(file: &'a dyn File, path: &'a Path, file_bytes: u64) -> Self {
         Self { file, path, file_bytes, bytes: Vec::new(), base: 0, may_shrink: false }
     }
 
@@ -36,23 +36,23 @@ impl<'a> Window<'a> {
     }
 
     /// The bytes in memory.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// Where the window ends in the file.
-    pub(super) fn end(&self) -> u64 {
+    pub(crate) fn end(&self) -> u64 {
         self.base + bytes_u64(self.bytes.len())
     }
 
     /// Whether the window reaches the file's end.
-    pub(super) fn at_end(&self) -> bool {
+    pub(crate) fn at_end(&self) -> bool {
         self.end() >= self.file_bytes
     }
 
     /// Reads `bytes` from `offset`, fewer at the file's end. The memory taken is never more than the
     /// file holds.
-    pub(super) fn read(&mut self, offset: u64, bytes: u64) -> Result<()> {
+    pub(crate) fn read(&mut self, offset: u64, bytes: u64) -> Result<()> {
         let want = bytes.min(self.file_bytes.saturating_sub(offset));
         let want = usize::try_from(want).map_err(|_| Error::OutOfMemory)?;
         self.bytes.clear();

@@ -3,6 +3,7 @@
 mod api;
 mod atomic;
 mod awaiting;
+mod backup;
 mod compaction;
 mod concurrency;
 mod corrupt;

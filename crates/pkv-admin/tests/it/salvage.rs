@@ -1,0 +1,79 @@
+//! `pkv salvage`: what is whole comes over, what is not is told, and the damaged folder is only read.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::folders::{Folder, closed, empty, flip, killed, nowhere, open, set_len};
+use crate::run::pkv;
+
+fn salvage(folder: &Folder, code: i32) -> (serde_json::Value, PathBuf) {
+    let to = folder.path.parent().unwrap().join("saved");
+    let before = folder.bytes();
+    let report =
+        pkv(&["salvage", "--json"], &folder.path, &[to.to_str().unwrap()]).exits(code).json();
+    assert_eq!(folder.bytes(), before, "salvage changed the damaged folder");
+    (report, to)
+}
+
+#[test]
+fn of_a_whole_folder_nothing_is_lost() {
+    for folder in [closed(), killed()] {
+        let (report, to) = salvage(&folder, 0);
+        assert_eq!((&report["complete"], &report["entries"]), (&true.into(), &40.into()));
+        assert_eq!(open(&to).len(), 40);
+        pkv(&["verify", "--strict"], &to, &[]).exits(0);
+    }
+}
+
+#[test]
+fn with_a_backup_in_the_folder_nothing_is_lost_either() {
+    let folder = closed();
+    flip(&folder.last("full"), 530);
+    let (report, to) = salvage(&folder, 0);
+    assert_eq!((&report["entries"], &report["writes_lost"]), (&40.into(), &0.into()), "{report}");
+    assert_eq!(open(&to).len(), 40);
+}
+
+#[test]
+fn what_is_damaged_is_told_and_the_rest_comes_over() {
+    let folder = nowhere();
+    let store = open(&folder.path);
+    crate::folders::fill(&store, 0..20);
+    store.close().unwrap();
+    let log = folder.log();
+    flip(&log, 4096 + 48 + 24 + 4);
+    let to = folder.path.parent().unwrap().join("text");
+    let text = pkv(&["salvage"], &folder.path, &[to.to_str().unwrap()]).exits(1).out;
+    assert!(
+        text.contains("lost: ")
+            && text.contains("gap: writes 1 to 1")
+            && text.contains("19 entries saved"),
+        "{text}"
+    );
+    assert_eq!(open(&to).len(), 19);
+    set_len(&log, 4_500);
+    let (report, to) = salvage(&folder, 1);
+    assert!(report["entries"].as_u64().unwrap() < 19, "{report}");
+    assert_eq!(open(&to).len(), report["entries"].as_u64().unwrap());
+}
+
+#[test]
+fn wrong_places_are_refused() {
+    let folder = closed();
+    let error = pkv(&["salvage"], &folder.path, &[folder.path.to_str().unwrap()]).fails(3);
+    assert!(error.contains("not empty"), "{error}");
+    let error = pkv(&["salvage"], &nowhere().path, &["x"]).fails(3);
+    assert!(error.contains("no such folder"), "{error}");
+    let live = nowhere();
+    let store = open(&live.path);
+    store.insert("a", &1).unwrap();
+    let to = live.path.parent().unwrap().join("saved");
+    pkv(&["salvage"], &live.path, &[to.to_str().unwrap()]).fails(4);
+    assert!(!to.exists());
+    drop(store);
+    // Nothing in it tells what keys and values are.
+    let none = empty();
+    let to = none.path.parent().unwrap().join("saved");
+    pkv(&["salvage"], &none.path, &[to.to_str().unwrap()]).exits(0);
+    assert!(!to.exists() || fs::read_dir(&to).unwrap().count() == 0);
+}

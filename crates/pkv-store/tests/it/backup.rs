@@ -1,0 +1,480 @@
+//! Backups hold one state of a store, whatever goes on meanwhile; they open, and lead back to every write.
+#![expect(clippy::disallowed_methods, reason = "the tests look at the folders from outside")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failure in a helper fails the test")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use pkv_fs::{CountingFs, Fs, Op, StdFs};
+use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
+use pkv_store::{
+    Backup, ByteStore, Durability, Error, LogWay, Options, RestorePoint, Store, Update,
+};
+
+use crate::support::{Contents, Place, both_ways, contents, restless, small};
+
+/// What every write did, by its number: the model.
+type Writes = BTreeMap<u64, (Vec<u8>, Option<Vec<u8>>)>;
+
+/// The contents after the writes up to `seq`.
+fn state_at(writes: &Writes, seq: u64) -> Contents {
+    let mut state = Contents::new();
+    for (key, value) in writes.range(..=seq).map(|(_, change)| change) {
+        match value {
+            Some(value) => drop(state.insert(key.clone(), value.clone())),
+            None => drop(state.remove(key)),
+        }
+    }
+    state
+}
+
+fn opened(dir: &Path) -> Contents {
+    let store = ByteStore::open(dir, &small().create(false)).unwrap();
+    let contents = contents(&store);
+    store.close().unwrap();
+    contents
+}
+
+/// Writes from several threads until told to stop; each change of a key is one write with its number.
+fn write(store: &ByteStore, thread: u64, stop: &AtomicBool) -> Writes {
+    let mut writes = Writes::new();
+    for round in 0_u64.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        if round % 4 == 0 {
+            // As fast as it could, it would make thousands of logs.
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let key = format!("{thread} {}", round % 50).into_bytes();
+        let size = usize::try_from(round * 31 % 700).unwrap();
+        let value = vec![u8::try_from(round % 251).unwrap(); size];
+        if round % 7 == 6 {
+            let written = store.remove(&key, Durability::Process).unwrap();
+            if written.existed {
+                writes.insert(written.seq, (key, None));
+            }
+        } else {
+            let durability = if round % 64 == 0 { Durability::Power } else { Durability::Process };
+            let written = store.insert(&key, &value, durability).unwrap();
+            writes.insert(written.seq, (key, Some(value)));
+        }
+    }
+    writes
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Backups while three threads write, from the same process and as from another one: each is exactly one state, no
+/// older than what was acknowledged before it began.
+fn backups_under_load(options: &Options) {
+    let place = Place::new();
+    let store = ByteStore::open(place.store(), options).unwrap();
+    let stop = AtomicBool::new(false);
+    let (writes, reports) = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3)
+            .map(|thread| {
+                scope.spawn({
+                    let (store, stop) = (&store, &stop);
+                    move || write(store, thread, stop)
+                })
+            })
+            .collect();
+        // A failure below must not leave them writing for ever.
+        let stopping = StopOnDrop(&stop);
+        let mut reports = Vec::new();
+        for round in 0..8 {
+            std::thread::sleep(Duration::from_millis(30));
+            let dir = place.at(&format!("backup {round}"));
+            let acknowledged = store.last_seq();
+            let made = match round % 4 {
+                0 => store.backup_to(&dir),
+                1 => Backup::new().copy(place.store(), &dir),
+                2 => Backup::new().link(false).copy(place.store(), &dir),
+                _ => store.backup_with(
+                    &Backup::new().since(place.at(&format!("backup {}", round - 1))),
+                    &dir,
+                ),
+            };
+            let report = made.unwrap_or_else(|error| panic!("round {round}: {error}"));
+            assert!(report.seq >= acknowledged, "{report:?} lacks {acknowledged}");
+            reports.push((dir, report));
+        }
+        drop(stopping);
+        let mut writes = Writes::new();
+        for thread in threads {
+            writes.extend(thread.join().unwrap());
+        }
+        (writes, reports)
+    });
+    store.close().unwrap();
+    for (dir, report) in reports {
+        let store = ByteStore::open(&dir, &small().create(false)).unwrap();
+        let found = store.recovery_report();
+        assert_eq!(
+            (found.last_seq, &found.torn.is_none(), found.dropped.len()),
+            (report.seq, &true, 0)
+        );
+        assert!(
+            contents(&store) == state_at(&writes, report.seq),
+            "{} is no state of the store: {report:?}",
+            dir.display()
+        );
+    }
+    assert!(opened(&place.store()) == state_at(&writes, u64::MAX));
+}
+
+#[test]
+fn a_backup_under_load_is_one_state_that_has_all_acknowledged_writes() {
+    for options in both_ways() {
+        backups_under_load(&options);
+    }
+}
+
+#[test]
+fn a_backup_amid_compactions_is_one_state_too() {
+    backups_under_load(&restless());
+    backups_under_load(&restless().keep_backups(2));
+}
+
+/// A store without threads, so that each run makes the same files: three snapshots, logs between them and above.
+fn filled(dir: &Path) -> (ByteStore, Writes) {
+    let store = ByteStore::open(dir, &small().background(false).keep_backups(9)).unwrap();
+    let mut writes = Writes::new();
+    for round in 0_u64..240 {
+        let key = format!("{}", round % 17).into_bytes();
+        let value = vec![u8::try_from(round).unwrap(); 100];
+        let written = store.insert(&key, &value, Durability::Process).unwrap();
+        writes.insert(written.seq, (key, Some(value)));
+        if round % 90 == 60 {
+            store.compact().unwrap();
+        }
+    }
+    (store, writes)
+}
+
+#[test]
+fn a_backup_leads_back_to_each_write_since_its_oldest_snapshot_and_to_none_before() {
+    let place = Place::new();
+    let (store, writes) = filled(&place.store());
+    let report = store.backup_to(place.at("backup")).unwrap();
+    drop(store);
+    assert_eq!((report.seq, report.seq_min), (240, 61));
+    for seq in report.seq_min..=report.seq {
+        let dir = place.at(&format!("at {seq}"));
+        let restored =
+            Backup::new().restore(place.at("backup"), &dir, RestorePoint::Seq(seq)).unwrap();
+        assert_eq!(restored.seq, seq);
+        let store = ByteStore::open(&dir, &small().background(false)).unwrap();
+        assert!(contents(&store) == state_at(&writes, seq), "write {seq}");
+        // It is a store that goes on with the next number.
+        assert_eq!(store.insert(b"next", b"", Durability::Power).unwrap().seq, seq + 1);
+        store.close().unwrap();
+        assert_eq!(opened(&dir).len(), state_at(&writes, seq).len() + 1);
+    }
+    for seq in [0, report.seq_min - 1, report.seq + 1, u64::MAX] {
+        let dir = place.at("never");
+        let error =
+            Backup::new().restore(place.at("backup"), &dir, RestorePoint::Seq(seq)).unwrap_err();
+        assert!(
+            matches!(error, Error::NoSuchPoint { earliest: 61, latest: 240, .. }),
+            "write {seq}: {error}"
+        );
+        assert!(!dir.exists(), "write {seq}: something was made");
+    }
+    let dir = place.at("latest");
+    Backup::new().restore(place.at("backup"), &dir, RestorePoint::Latest).unwrap();
+    assert!(opened(&dir) == state_at(&writes, 240));
+}
+
+#[test]
+fn without_a_snapshot_it_leads_back_to_the_first_write() {
+    let place = Place::new();
+    let store: Store<u64, u64> = small().background(false).open(place.store()).unwrap();
+    for i in 0..300 {
+        store.insert(&i, &i).unwrap();
+    }
+    let report = store.backup_to(place.at("backup")).unwrap();
+    assert_eq!((report.seq, report.seq_min), (300, 0));
+    for seq in [0, 1, 150, 300] {
+        let dir = place.at(&format!("at {seq}"));
+        Backup::new().restore(place.at("backup"), &dir, RestorePoint::Seq(seq)).unwrap();
+        let store: Store<u64, u64> = Store::open(&dir).unwrap();
+        assert_eq!(store.len(), seq);
+    }
+}
+
+#[test]
+fn a_time_leads_to_the_last_state_that_is_known_to_be_no_later() {
+    let fs = SimFs::new(1);
+    let dyn_fs: Arc<dyn Fs> = fs.clone();
+    let options = small().background(false).file_system(Arc::clone(&dyn_fs));
+    let store = ByteStore::open("/db", &options).unwrap();
+    // A mark with the time goes into the log with the first write behind a sync.
+    for hour in 1..=5 {
+        fs.set_unix_time_ms(hour * 1000);
+        store.insert(b"hour", &[u8::try_from(hour).unwrap()], Durability::Power).unwrap();
+    }
+    fs.set_unix_time_ms(9000);
+    let backup = Backup::new().file_system(dyn_fs);
+    let report = backup.copy("/db", "/backup").unwrap();
+    assert_eq!(report.seq, 5);
+    // Write n is synced in hour n, and its mark stands before write n + 1, with the time of that hour.
+    for (unix_ms, seq) in
+        [(2000, 1), (2999, 1), (3000, 2), (5000, 4), (8999, 4), (9000, 5), (u64::MAX, 5)]
+    {
+        let dir = format!("/at {unix_ms}");
+        let restored = backup.restore("/backup", &dir, RestorePoint::Time { unix_ms }).unwrap();
+        assert_eq!(restored.seq, seq, "at {unix_ms}");
+        let store = ByteStore::open(&dir, &options).unwrap();
+        assert_eq!(store.get(b"hour").unwrap(), Some(vec![u8::try_from(seq).unwrap()]));
+    }
+    for unix_ms in [0, 1999] {
+        let error =
+            backup.restore("/backup", "/never", RestorePoint::Time { unix_ms }).unwrap_err();
+        assert!(matches!(error, Error::NoSuchPoint { .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_incremental_backup_writes_only_what_is_new() {
+    let place = Place::new();
+    let (store, mut writes) = filled(&place.store());
+    // A store with threads cuts a log soon after it is full; one without does so when it is closed.
+    store.close().unwrap();
+    let copies = Backup::new().link(false);
+    let first = copies.copy(place.store(), place.at("first")).unwrap();
+    assert_eq!((first.files_linked, first.bytes_copied), (0, first.bytes));
+    let options = small().background(false).keep_backups(9);
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    let written = store.insert(b"new", b"value", Durability::Power).unwrap();
+    writes.insert(written.seq, (b"new".to_vec(), Some(b"value".to_vec())));
+    let second =
+        copies.clone().since(place.at("first")).copy(place.store(), place.at("second")).unwrap();
+    assert!(second.files_linked >= second.files - 2, "{second:?}");
+    assert!(second.bytes_copied < 2 * 16 * 1024, "{second:?}");
+    drop(store);
+    assert!(opened(&place.at("first")) == state_at(&writes, 240));
+    assert!(opened(&place.at("second")) == state_at(&writes, 241));
+    // Each is whole without the other.
+    std::fs::remove_dir_all(place.at("first")).unwrap();
+    assert!(opened(&place.at("second")) == state_at(&writes, 241));
+}
+
+#[test]
+fn what_is_linked_is_neither_read_nor_written() {
+    let place = Place::new();
+    let (store, _) = filled(&place.store());
+    let counting = CountingFs::new(Arc::new(StdFs));
+    let backup = Backup::new().file_system(Arc::new(counting.clone()));
+    let report = backup.copy(place.store(), place.at("backup")).unwrap();
+    let counts = counting.counts();
+    assert!(report.files_linked > 0 && report.bytes_copied < report.bytes);
+    assert_eq!(counts.calls(Op::Link), report.files_linked);
+    // The copies, a root record, and a seal and a mark.
+    assert!(counts.bytes_written <= report.bytes_copied + 512, "{counts:?} {report:?}");
+    drop(store);
+}
+
+/// Whatever a store that goes on from a backup does to its files, the first store's are as they were; and the other
+/// way round.
+#[test]
+fn a_store_and_one_made_from_its_backup_do_not_touch_each_other() {
+    let place = Place::new();
+    let (store, writes) = filled(&place.store());
+    store.backup_to(place.at("backup")).unwrap();
+    drop(store);
+    for dir in [place.at("backup"), place.store()] {
+        for round in 0..3 {
+            let store = ByteStore::open(&dir, &small().background(false)).unwrap();
+            for key in 0..200_u64 {
+                store.insert(&key.to_le_bytes(), &[round; 50], Durability::Process).unwrap();
+            }
+            if round == 1 {
+                store.compact().unwrap();
+            }
+            store.close().unwrap();
+        }
+        // The one that was not opened has not changed; then it is its turn.
+        if dir == place.at("backup") {
+            assert!(opened(&place.store()) == state_at(&writes, 240));
+        }
+    }
+    assert_eq!(opened(&place.at("backup")).len(), opened(&place.store()).len());
+}
+
+#[test]
+fn a_folder_that_is_there_is_left_alone() {
+    let place = Place::new();
+    let (store, _) = filled(&place.store());
+    std::fs::create_dir(place.at("full")).unwrap();
+    std::fs::write(place.at("full").join("letter"), b"dear").unwrap();
+    for dir in [place.at("full"), place.store()] {
+        let error = store.backup_to(&dir).unwrap_err();
+        assert!(matches!(error, Error::NotEmpty { .. }), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(place.at("full")).unwrap().count(), 1);
+    std::fs::create_dir(place.at("empty")).unwrap();
+    store.backup_to(place.at("empty")).unwrap();
+    let error = Backup::new().copy(place.at("nowhere"), place.at("new")).unwrap_err();
+    assert!(matches!(error, Error::NotFound { .. }), "{error}");
+    assert!(!place.at("nowhere").exists() && !place.at("new").exists());
+}
+
+#[test]
+fn a_store_that_was_never_written_to_has_a_backup_too() {
+    let place = Place::new();
+    let store = ByteStore::open(place.store(), &small()).unwrap();
+    let report = store.backup_to(place.at("backup")).unwrap();
+    assert_eq!((report.seq, report.files), (0, 0));
+    assert_eq!(opened(&place.at("backup")).len(), 0);
+}
+
+#[test]
+fn damage_is_found_and_no_backup_is_made_of_it() {
+    let place = Place::new();
+    let (store, _) = filled(&place.store());
+    store.close().unwrap();
+    let mut names: Vec<_> = std::fs::read_dir(place.store())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ext| ext == "bin"))
+        .collect();
+    names.sort();
+    for path in names {
+        // Above the latest snapshot nothing may be missing; below, the backup begins later.
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let made = Backup::new().copy(place.store(), place.at("backup"));
+        let is_needed = ByteStore::open(place.store(), &small().background(false)).is_err();
+        assert_eq!(made.is_err(), is_needed, "without {}: {made:?}", path.display());
+        std::fs::write(&path, bytes).unwrap();
+        let _ = std::fs::remove_dir_all(place.at("backup"));
+    }
+}
+
+/// A store on a simulated disk, some of whose writes are not synced, with two logs and a snapshot.
+fn on_sim(way: LogWay, has_snapshot: bool) -> (Arc<SimFs>, Arc<dyn Fs>, ByteStore) {
+    let fs = SimFs::new(3);
+    let dyn_fs: Arc<dyn Fs> = fs.clone();
+    let options = small()
+        .segment_bytes(16 * 1024, 16 * 1024)
+        .log_way(way)
+        .background(false)
+        .snapshot_shards(2)
+        .file_system(Arc::clone(&dyn_fs));
+    let store = ByteStore::open("/db", &options).unwrap();
+    for i in 0..200_u64 {
+        let change = |_: Option<&[u8]>| Update::Set(vec![7; 150]);
+        store.update(&(i % 40).to_le_bytes(), Durability::Process, change).unwrap();
+        if i == 90 && has_snapshot {
+            store.compact().unwrap();
+        }
+    }
+    (fs, dyn_fs, store)
+}
+
+/// The power is cut at every call of a backup: what is found in its place opens with all of it, or not at all, or is
+/// not there; and the store that it is made of opens as ever.
+#[test]
+fn a_power_cut_leaves_a_whole_backup_or_one_that_does_not_open() {
+    for (link, has_snapshot) in [(true, true), (false, true), (false, false)] {
+        let (fs, dyn_fs, store) = on_sim(LogWay::Mapped, has_snapshot);
+        let backup = Backup::new().link(link).file_system(dyn_fs);
+        let expected = contents(&store);
+        store.sync().unwrap();
+        let first_op = fs.last_op();
+        fs.start_journal();
+        backup.copy("/db", "/backup").unwrap();
+        let last_op = fs.last_op();
+        let journal = fs.take_journal().unwrap();
+        let (mut whole, mut refused) = (0, 0);
+        let mut replay = journal.replay();
+        for op in first_op + 1..=last_op + 1 {
+            replay.advance_to(op);
+            for crash in [Crash::Kill, Crash::Linux, Crash::Strict] {
+                for seed in 0..3 {
+                    let choice = if seed == 0 { Choice::Everything } else { Choice::Random(seed) };
+                    let after = replay.survivors(crash, choice);
+                    let options =
+                        small().background(false).file_system(after.clone()).create(false);
+                    let is_begun = after.paths().iter().any(|path| {
+                        path.starts_with("/backup")
+                            && path.extension().is_some_and(|end| end != "lock")
+                    });
+                    match ByteStore::open("/backup", &options) {
+                        Ok(store) if store.last_seq() == 0 => {
+                            // Nothing of it has a name yet but, perhaps, the lock file.
+                            assert!(!is_begun, "operation {op}, {crash:?}, {choice:?}");
+                        }
+                        Ok(store) => {
+                            assert!(
+                                contents(&store) == expected,
+                                "operation {op}, {crash:?}, {choice:?}"
+                            );
+                            whole += 1;
+                        }
+                        Err(_) => refused += 1,
+                    }
+                    let store = ByteStore::open("/db", &options).unwrap();
+                    assert!(contents(&store) == expected);
+                }
+            }
+        }
+        assert!(whole > 0 && refused > 0, "{whole} whole, {refused} refused");
+    }
+}
+
+/// Each call of a backup fails once: the caller is told, and can try again at the same place.
+#[test]
+fn a_call_that_fails_leaves_nothing_behind() {
+    let calls = |fs: &SimFs, op| fs.calls(op);
+    for op in [
+        Op::Create,
+        Op::Write,
+        Op::Sync,
+        Op::Rename,
+        Op::SyncDir,
+        Op::Read,
+        Op::Open,
+        Op::List,
+        Op::Lock,
+    ] {
+        for kind in [FaultKind::Eio, FaultKind::Enospc] {
+            let (fs, dyn_fs, store) = on_sim(LogWay::Written, true);
+            let backup = Backup::new().link(false).file_system(dyn_fs);
+            let before = calls(&fs, op);
+            backup.copy("/db", "/dry").unwrap();
+            let made = calls(&fs, op) - before;
+            assert!(made > 0, "{op} is never called");
+            for nth in 1..=made {
+                fs.inject(Fault::once(op, nth, kind));
+                let failed = backup.copy("/db", "/backup");
+                fs.clear_faults();
+                let again = match failed {
+                    // Only the sync of the folder that comes behind the commit point.
+                    Err(_) if fs.paths().iter().any(|path| path.starts_with("/backup")) => {
+                        assert_eq!((op, nth), (Op::SyncDir, made));
+                        continue;
+                    }
+                    Err(_) => backup.copy("/db", "/backup"),
+                    Ok(report) => Ok(report),
+                };
+                let report = again.unwrap_or_else(|error| panic!("{op} {nth}: {error}"));
+                assert_eq!(report.seq, store.last_seq());
+                for path in fs.paths().iter().filter(|path| path.starts_with("/backup")) {
+                    fs.remove(path).unwrap();
+                }
+            }
+        }
+    }
+}
