@@ -25,8 +25,8 @@ const OWNED: &[(&str, &str)] = &[
     ("clap_mangen", "pkv-admin"),
     ("comfy-table", "pkv-admin"),
     ("crc32fast", "pkv-format"),
-    ("futures-core", "pkv-store"),
     ("csv", "pkv-admin"),
+    ("futures-core", "pkv-store"),
     ("humantime", "pkv-admin"),
     ("indicatif", "pkv-admin"),
     ("memmap2", "pkv-fs"),
@@ -36,7 +36,7 @@ const OWNED: &[(&str, &str)] = &[
     ("rapidhash", "pkv-store"),
     ("rayon", "pkv-store"),
     ("rustix", "pkv-fs"),
-    ("serde", "pkv-store"),
+    ("serde_json", "pkv-admin"),
     ("tracing", "pkv-store"),
 ];
 
