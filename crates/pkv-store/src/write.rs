@@ -73,12 +73,8 @@ impl Core {
         self.admit()?;
         let mut frame = Frame::new();
         let mut buffer = Vec::new();
-        let mut large = None;
-        match prepare {
-            Prepare::Set(value) => large = encode_set(&mut frame, key, value)?,
-            Prepare::Remove => encode_remove(&mut frame, key)?,
-            Prepare::Nothing => check_key(key)?,
-        }
+        let mut large = encode(&mut frame, key, prepare)?;
+        let mut is_as_prepared = true;
         let hash = self.map.hash(key);
         let index = self.map.shard_index(hash);
         let (seq, replaced, notice) = loop {
@@ -87,16 +83,25 @@ impl Core {
             let current = shard.get(hash, key);
             let existed = current.is_some();
             let value = match decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)? {
-                Decision::AsPrepared => match prepare {
-                    Prepare::Set(value) => Some(value),
-                    Prepare::Remove | Prepare::Nothing => None,
-                },
+                Decision::AsPrepared => {
+                    // Decided otherwise before the log had room, it left that in the frame.
+                    if !is_as_prepared {
+                        large = encode(&mut frame, key, prepare)?;
+                        is_as_prepared = true;
+                    }
+                    match prepare {
+                        Prepare::Set(value) => Some(value),
+                        Prepare::Remove | Prepare::Nothing => None,
+                    }
+                }
                 Decision::Set => {
                     large = encode_set(&mut frame, key, &buffer)?;
+                    is_as_prepared = false;
                     Some(buffer.as_slice())
                 }
                 Decision::Remove => {
                     encode_remove(&mut frame, key)?;
+                    is_as_prepared = false;
                     None
                 }
                 Decision::Keep => return Ok(Written { seq: self.log.last_seq(), existed }),
@@ -288,6 +293,15 @@ pub(crate) fn check_size(what: &'static str, bytes: usize, bytes_max: usize) -> 
 
 /// The largest value: what a frame takes, less room for the longest key and the lengths.
 pub(crate) const VALUE_BYTES_MAX: usize = FRAME_BODY_BYTES_MAX - KEY_BYTES_MAX - 32;
+
+/// Encodes what a write brings along; returns the shared copy of a large value.
+fn encode(frame: &mut Frame, key: &[u8], prepare: Prepare<'_>) -> Result<Option<Arc<[u8]>>> {
+    match prepare {
+        Prepare::Set(value) => encode_set(frame, key, value),
+        Prepare::Remove => encode_remove(frame, key).map(|()| None),
+        Prepare::Nothing => check_key(key).map(|()| None),
+    }
+}
 
 /// Encodes `key = value` as the frame's only operation; returns the shared copy of a large value.
 fn encode_set(frame: &mut Frame, key: &[u8], value: &[u8]) -> Result<Option<Arc<[u8]>>> {
