@@ -112,6 +112,9 @@ impl<'a> ByteIter<'a> {
 
     /// Copies the next bucket, under its shard's read lock. False: there is none.
     fn copy_next(&mut self) -> Result<bool> {
+        if self.shard >= self.end {
+            return Ok(false);
+        }
         self.core.map_or(Ok(()), reentry::check)?;
         if let Some(core) = self.core.filter(|_| self.expired_ms > 0) {
             core.record_time_if_possible(self.expired_ms);
