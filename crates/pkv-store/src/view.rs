@@ -205,13 +205,10 @@ impl<'a> ByteView<'a> {
         // 1.
         let shards: Vec<_> = (0..core.map.shards()).map(|index| core.map.read(index)).collect();
         // 2.
+        let entries: u64 = shards.iter().map(|shard| shard.entries()).sum();
         let state = Arc::new(ViewState {
             seq: core.log.last_seq(),
-            entries: shards
-                .iter()
-                .map(|shard| shard.entries())
-                .sum::<u64>()
-                .saturating_sub(core.hidden_entries()),
+            entries: entries - core.hidden_among(&shards),
             held_bytes: AtomicU64::new(0),
             sides,
         });

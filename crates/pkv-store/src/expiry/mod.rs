@@ -18,6 +18,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,7 +30,7 @@ use crate::bytes::ByteStore;
 use crate::codec::{Encode, Key, Value};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::map::{Map, ValueRef};
+use crate::map::{Map, Shard, ValueRef};
 use crate::options::{Durability, Options};
 use crate::reentry;
 use crate::store::{Batch, Store, encoded, encoded_pair};
@@ -190,10 +191,20 @@ impl Expiry {
 }
 
 impl Core {
-    /// Entries of the store's own, which do not count.
+    /// Entries of the store's own, which do not count. One that is being written counts or does not.
     pub(crate) fn hidden_entries(&self) -> u64 {
         let has_record = |expiry: &Expiry| expiry.has_record.load(Ordering::Relaxed);
         u64::from(self.expiry.as_ref().is_some_and(has_record))
+    }
+
+    /// How many of them there are among all shards, which are locked: exactly.
+    pub(crate) fn hidden_among(&self, locked: &[impl Deref<Target = Shard>]) -> u64 {
+        if self.expiry.is_none() {
+            return 0;
+        }
+        let hash = self.map.hash(TIME_KEY);
+        let shard = locked.get(self.map.shard_index(hash));
+        u64::from(shard.is_some_and(|shard| shard.get(hash, TIME_KEY).is_some()))
     }
 
     /// What is to be shown of a stored value: see [`Expiry::show`].
