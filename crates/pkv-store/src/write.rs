@@ -119,7 +119,7 @@ impl Core {
             let value =
                 value.map(|bytes| large.clone().map_or(NewValue::Inline(bytes), NewValue::Large));
             if let Some(value) = &value {
-                self.check_memory(key.len() + value.len())?;
+                self.check_memory(Some(key), key.len() + value.len())?;
                 shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;
             }
             // 4.
@@ -179,7 +179,9 @@ impl Core {
             if self.views.any() {
                 prepared.keep(&self.map, &self.views, &shards)?;
             }
-            self.check_memory(prepared.payload_bytes())?;
+            if prepared.payload_bytes() > 0 {
+                self.check_memory(None, prepared.payload_bytes())?;
+            }
             prepared.reserve(&mut shards)?;
             // 4.
             let seq = match self.log.append(prepared.frame()) {
@@ -263,8 +265,13 @@ impl Core {
         reentry::check(self)
     }
 
-    fn check_memory(&self, more_bytes: usize) -> Result<()> {
+    /// `key`: that of a single write.
+    fn check_memory(&self, key: Option<&[u8]>, more_bytes: usize) -> Result<()> {
         let Some(bytes_max) = self.options.max_memory_bytes else { return Ok(()) };
+        if key.is_some_and(|key| self.is_hidden_key(key)) {
+            // It comes before a removal, which is what a full store needs.
+            return Ok(());
+        }
         let held_bytes = self.map.memory_bytes().saturating_add(self.views.held_bytes());
         let bytes = held_bytes.saturating_add(bytes_u64(more_bytes));
         if bytes > bytes_max { Err(Error::MemoryCap { bytes, bytes_max }) } else { Ok(()) }

@@ -197,6 +197,11 @@ impl Core {
         u64::from(self.expiry.as_ref().is_some_and(has_record))
     }
 
+    /// Whether it is that of such an entry.
+    pub(crate) fn is_hidden_key(&self, key: &[u8]) -> bool {
+        self.expiry.is_some() && key == TIME_KEY
+    }
+
     /// How many of them there are among all shards, which are locked: exactly.
     pub(crate) fn hidden_among(&self, locked: &[impl Deref<Target = Shard>]) -> u64 {
         if self.expiry.is_none() {

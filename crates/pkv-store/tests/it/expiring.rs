@@ -262,6 +262,33 @@ fn a_reader_is_told_where_the_log_takes_no_writes_too() {
     assert_eq!(store.get(b"a").unwrap(), None);
 }
 
+/// A store at its memory cap once could not be swept: the sweep records the time first, and that was one
+/// write more than the cap allowed. So what had expired stayed for good, and the store full.
+#[test]
+fn a_store_that_is_full_of_what_has_expired_is_swept() {
+    let fs = disk();
+    let open = || ByteStore::open(Path::new(DIR), &options(&fs).max_memory_bytes(1 << 20)).unwrap();
+    let store = open();
+    let insert = |n: u32| store.insert_with_ttl(&n.to_le_bytes(), &[7; 100], secs(10), PROCESS);
+    let full = (0..).find(|n| insert(*n).is_err()).unwrap();
+    assert!(matches!(insert(full), Err(Error::MemoryCap { .. })));
+    at(&fs, 10);
+    // Conditions and readers depend on the record as well.
+    let first = 0_u32.to_le_bytes();
+    assert_eq!(store.get(&first).unwrap(), None);
+    store.batch().if_absent(&first).remove(&first).commit(PROCESS).unwrap();
+    assert_eq!(store.sweep().unwrap(), u64::from(full) - 1);
+    assert!(store.is_empty());
+    insert(full).unwrap();
+    let seen = full.to_le_bytes();
+    (full + 1..).find(|n| insert(*n).is_err()).unwrap();
+    at(&fs, 20);
+    assert_eq!(store.get(&seen).unwrap(), None);
+    store.close().unwrap();
+    at(&fs, 0);
+    assert_eq!(open().get(&seen).unwrap(), None, "it came back with the clock");
+}
+
 #[test]
 fn a_store_that_expires_nothing_writes_nothing_for_it() {
     let fs = disk();
