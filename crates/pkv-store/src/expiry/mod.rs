@@ -328,25 +328,36 @@ impl Core {
             other => other,
         };
         let mut existed = false;
+        let mut expired_ms = 0;
         let mut value = Vec::new();
         let written = self.write_one(key, prepare, durability, |current, buffer| {
-            let seen = current.map(|stored| expiry.see(stored));
-            let (live, kept_ms) = match seen {
-                Some(Seen::Live { deadline_ms, value }) => (Some(value), deadline_ms),
-                Some(Seen::Expired { .. }) | None => (None, NEVER),
+            expired_ms = 0;
+            let live = match current.map(|stored| expiry.see(stored)) {
+                Some(Seen::Live { deadline_ms, value }) => Some((value, deadline_ms)),
+                Some(Seen::Expired { deadline_ms }) => {
+                    expired_ms = deadline_ms;
+                    None
+                }
+                None => None,
             };
             existed = live.is_some();
-            let is_expired = seen.is_some() && !existed;
+            let is_expired = current.is_some() && !existed;
+            let (live, kept_ms) = live.unzip();
             Ok(match decide(live, &mut value)? {
                 Decision::Set => {
-                    stamp(buffer, kept_ms, &value);
+                    stamp(buffer, kept_ms.unwrap_or(NEVER), &value);
                     Decision::Set
                 }
                 // That it is absent follows from its expiry, which is logged before anybody is told.
                 Decision::Keep if is_expired => Decision::Remove,
                 other => other,
             })
-        })?;
+        });
+        if written.is_err() {
+            // An error may follow from its absence, as where a counter would fall below zero.
+            self.record_time_if_possible(expired_ms);
+        }
+        let written = written?;
         expiry.expect(deadline_ms);
         Ok(Written { existed, ..written })
     }

@@ -289,6 +289,20 @@ fn a_store_that_is_full_of_what_has_expired_is_swept() {
     assert_eq!(open().get(&seen).unwrap(), None, "it came back with the clock");
 }
 
+/// Of a counter that cannot go below zero an error says that it was not there.
+#[test]
+fn what_an_error_says_to_be_gone_does_not_come_back() {
+    let fs = disk();
+    let store: Store<String, u64> = options(&fs).open(DIR).unwrap();
+    store.insert_with_ttl("left", &7, secs(10)).unwrap();
+    at(&fs, 10);
+    assert!(matches!(store.decrement("left", 1), Err(Error::Overflow { .. })));
+    store.close().unwrap();
+    at(&fs, 0);
+    let store: Store<String, u64> = options(&fs).open(DIR).unwrap();
+    assert_eq!(store.get("left").unwrap(), None);
+}
+
 #[test]
 fn a_store_that_expires_nothing_writes_nothing_for_it() {
     let fs = disk();
