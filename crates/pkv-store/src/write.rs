@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, bytes_u64};
 use crate::log::Refused;
-use crate::map::{NewValue, ValueRef};
+use crate::map::{Garbage, NewValue, ValueRef};
 use crate::options::Durability;
 use crate::reentry;
 use crate::watch::{Notice, Noticed};
@@ -211,12 +211,18 @@ impl Core {
     /// Removes every entry: one frame, and every shard locked for the moment in which its contents are
     /// taken away. The steps are those of [`Core::write_one`]; the memory is freed without a lock.
     pub(crate) fn clear(&self, durability: Durability) -> Result<u64> {
+        let cleared = self.clear_untold()?;
+        self.end_clear(cleared, durability)
+    }
+
+    /// Steps 1 to 5 of [`Core::clear`], but that nobody is told and nothing is freed.
+    pub(crate) fn clear_untold(&self) -> Result<Cleared> {
         // 1.
         self.admit()?;
         let mut frame = Frame::new();
         push_clear(frame.body());
         frame.finish();
-        let (seq, garbage, notice) = loop {
+        loop {
             // 2. and 3.
             let mut shards: Vec<_> =
                 (0..self.map.shards()).map(|index| self.map.write(index)).collect();
@@ -238,8 +244,13 @@ impl Core {
             } else {
                 taken.collect()
             };
-            break (seq, garbage, notice);
-        };
+            return Ok(Cleared { seq, garbage, notice });
+        }
+    }
+
+    /// The end of step 5, and step 6.
+    pub(crate) fn end_clear(&self, cleared: Cleared, durability: Durability) -> Result<u64> {
+        let Cleared { seq, garbage, notice } = cleared;
         drop(garbage);
         if let Some(notice) = notice {
             self.watch.tell(seq, notice);
@@ -283,6 +294,15 @@ impl Core {
             Durability::Power => self.log.wait_durable(seq),
         }
     }
+}
+
+/// A clear that was made, and what is left to do with nothing locked.
+#[derive(Debug)]
+#[must_use = "watches are to be told of it, and its garbage is to be dropped after unlocking"]
+pub(crate) struct Cleared {
+    seq: u64,
+    garbage: Vec<Garbage>,
+    notice: Option<Notice>,
 }
 
 /// A key within the limit.

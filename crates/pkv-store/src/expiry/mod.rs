@@ -284,13 +284,20 @@ impl Core {
     pub(crate) fn clear_all(&self, durability: Durability) -> Result<u64> {
         let Some(expiry) = &self.expiry else { return self.clear(durability) };
         reentry::check(self)?;
-        let _one_at_a_time = expiry.recording.lock();
-        let seq = self.clear(durability)?;
-        expiry.has_record.store(false, Ordering::Relaxed);
-        expiry.recorded_ms.store(0, Ordering::Release);
-        // Nothing is left that could come back: without the record time begins anew, no more.
-        let _ = self.write_time(expiry);
-        Ok(seq)
+        let cleared = {
+            let _one_at_a_time = expiry.recording.lock();
+            // What expires from here on waits for the new record: the one there is goes with all else.
+            let recorded_ms = expiry.recorded_ms.swap(0, Ordering::AcqRel);
+            let cleared = self.clear_untold().inspect_err(|_| {
+                expiry.recorded_ms.fetch_max(recorded_ms, Ordering::AcqRel);
+            })?;
+            expiry.has_record.store(false, Ordering::Relaxed);
+            // Nothing is left that could come back: without the record time begins anew, no more.
+            let _ = self.write_time(expiry);
+            cleared
+        };
+        // Readers do not wait for the sync.
+        self.end_clear(cleared, durability)
     }
 
     /// [`ByteStore::get_with`] where values have deadlines.

@@ -2,15 +2,17 @@
 #![expect(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pkv_fs::Fs;
+use pkv_fs::{Fs, Op};
 use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
 use pkv_store::{ByteStore, Durability, Error, Event, Old, Options, Store, Update};
 
 use crate::crash_rig::{DIR, contents};
-use crate::support::{Place, eventually, in_time};
+use crate::support::{HookFs, Place, eventually, in_time, small};
 
 const PROCESS: Durability = Durability::Process;
 const T0: u64 = 1_700_000_000_000;
@@ -446,4 +448,40 @@ fn the_store_sweeps_by_itself_and_closes_in_the_middle_of_it() {
     let store: Store<u64, String> = options.open(place.store()).unwrap();
     assert_eq!(store.iter().count(), 0);
     eventually("the sweep of another life", || store.is_empty());
+}
+
+/// A clear that waited for its sync kept waiting whoever read what had expired.
+#[test]
+fn a_read_does_not_wait_for_the_sync_of_a_clear() {
+    let place = Place::new();
+    let (syncs, syncing) = channel();
+    let (release, released) = channel();
+    let released = Mutex::new(released);
+    let armed = Arc::new(AtomicBool::new(false));
+    let is_armed = Arc::clone(&armed);
+    let fs = HookFs::hooked(move |op, _| {
+        if op == Op::Sync && is_armed.swap(false, Ordering::SeqCst) {
+            syncs.send(()).unwrap();
+            released.lock().unwrap().recv().unwrap();
+        }
+        Ok(())
+    });
+    let options = small().background(false).expiry(true).file_system(fs);
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    store.insert(b"a", b"1", Durability::Power).unwrap();
+    armed.store(true, Ordering::SeqCst);
+    let read = std::thread::scope(|scope| {
+        scope.spawn(|| store.clear(Durability::Power).unwrap());
+        syncing.recv().unwrap();
+        let (reads, read) = channel();
+        let store = &store;
+        scope.spawn(move || {
+            store.insert_with_ttl(b"b", b"2", Duration::ZERO, PROCESS).unwrap();
+            reads.send(store.get(b"b").unwrap())
+        });
+        let read = read.recv_timeout(secs(20));
+        release.send(()).unwrap();
+        read
+    });
+    assert_eq!(read, Ok(None));
 }
