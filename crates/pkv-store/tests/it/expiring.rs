@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pkv_fs::{Fs, Op};
 use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
-use pkv_store::{ByteStore, Durability, Error, Event, Old, Options, Store, Update};
+use pkv_store::{ByteStore, Durability, Error, Event, LogWay, Old, Options, Store, Update};
 
 use crate::crash_rig::{DIR, contents};
 use crate::support::{HookFs, Place, eventually, in_time, small};
@@ -484,4 +484,28 @@ fn a_read_does_not_wait_for_the_sync_of_a_clear() {
         read
     });
     assert_eq!(read, Ok(None));
+}
+
+/// The sweep writes, and a writer waits for the threads that make room. They were ended before it was: a
+/// close amid a sweep then waited for ever.
+#[test]
+fn a_close_ends_the_sweep_before_the_threads_that_it_waits_for() {
+    for way in [LogWay::Mapped, LogWay::Written] {
+        let place = Place::new();
+        // One step of the sweep fills many segments.
+        let options = Options::new()
+            .expiry(true)
+            .sweep_interval(Duration::from_millis(1))
+            .map_shards(1)
+            .log_way(way)
+            .segment_bytes(16 * 1024, 16 * 1024);
+        let store: Store<u64, String> = options.open(place.store()).unwrap();
+        for n in 0..3000 {
+            store.insert_with_ttl(&n, "value", Duration::from_millis(500)).unwrap();
+        }
+        eventually("the sweep", || store.len() < 3000);
+        in_time("a close amid a sweep", move || store.close().unwrap());
+        let store: Store<u64, String> = options.open(place.store()).unwrap();
+        eventually("the sweep of another life", || store.is_empty());
+    }
 }
