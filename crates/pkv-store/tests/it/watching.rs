@@ -497,6 +497,27 @@ fn a_close_while_a_resuming_watch_reads_loses_no_event() {
     assert_eq!(told, ["2 a: unknown -> 2"]);
 }
 
+/// Where it was a compaction whose write of the log failed, nobody told the watches: they waited until the
+/// next write, which nobody makes who waits for an event.
+#[test]
+fn a_compaction_that_poisons_ends_the_watches() {
+    let mut poisoned = 0;
+    for nth in 1..20 {
+        let (fs, store) = sim(false);
+        store.insert(b"a", b"1", PROCESS).unwrap();
+        let mut watch = store.watch().start().unwrap();
+        fs.inject(Fault::once(Op::Write, nth, FaultKind::Eio));
+        let compacted = store.compact();
+        if !matches!(store.health(), pkv_store::Health::Poisoned(_)) {
+            continue;
+        }
+        poisoned += 1;
+        assert!(compacted.is_err());
+        assert!(matches!(watch.try_recv(), Err(Error::Poisoned(_))), "write {nth}");
+    }
+    assert!(poisoned > 0);
+}
+
 #[test]
 fn a_closure_under_a_lock_can_neither_begin_nor_wait() {
     let place = Place::new();
