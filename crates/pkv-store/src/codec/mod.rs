@@ -196,8 +196,8 @@ pub use error::{DecodeError, EncodeError};
 pub use proto::Proto;
 #[cfg(feature = "serde")]
 pub use serde::Serde;
-pub use upgrade::split_version;
-pub(crate) use upgrade::{Upgrade, UpgradeError};
+pub(crate) use upgrade::{Upgrade, UpgradeError, family};
+pub use upgrade::{is_same_type, split_version};
 
 /// Turns a key or value into bytes.
 ///
