@@ -72,7 +72,7 @@ impl<'a> ByteIter<'a> {
                     return Some(Err(self.end_with(Error::OutOfMemory)));
                 };
                 self.offset += record.bytes_used;
-                if is_kept(self.map, &self.kept, record.key) {
+                if is_elsewhere(self.map, &self.kept, self.cursor, record.key) {
                     continue;
                 }
                 let Some(value) = show(self.core, record.value, &mut self.expired_ms) else {
@@ -82,7 +82,7 @@ impl<'a> ByteIter<'a> {
             }
             if let Some((key, value)) = self.copy.large().nth(self.large) {
                 self.large += 1;
-                if is_kept(self.map, &self.kept, key) {
+                if is_elsewhere(self.map, &self.kept, self.cursor, key) {
                     continue;
                 }
                 let Some(value) = show(self.core, value, &mut self.expired_ms) else { continue };
@@ -145,13 +145,17 @@ fn show<'v>(core: Option<&Core>, stored: &'v [u8], expired_ms: &mut u64) -> Opti
     core.map_or(Some(stored), |core| core.show(stored, expired_ms))
 }
 
-/// Whether a view has something else in place of this key's entry in the map.
+/// Whether a view has something else in place of this key's entry in the map, or the next slice has it: that
+/// one may begin amid a bucket where something was put aside.
 #[inline]
-fn is_kept(map: &Map, kept: &[(Cursor, Kept)], key: &[u8]) -> bool {
+fn is_elsewhere(map: &Map, kept: &[(Cursor, Kept)], next: Option<Cursor>, key: &[u8]) -> bool {
     if kept.is_empty() {
         return false;
     }
     let at = map.cursor(map.hash(key));
+    if next.is_some_and(|next| at >= next) {
+        return true;
+    }
     let first = kept.partition_point(|(other, _)| *other < at);
     kept.get(first..)
         .unwrap_or_default()

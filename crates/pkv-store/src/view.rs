@@ -23,6 +23,13 @@ use crate::map::{BucketCopy, Cursor, Garbage, Map, Shard, ValueRef};
 use crate::reentry;
 use crate::write::share_if_large;
 
+#[cfg(test)]
+mod tests;
+
+/// A slice ends behind so many keys that were put aside. Where most of a shard was removed, one bucket is
+/// left to all of them, and the shard stays locked while they are taken.
+const KEPT_PER_SLICE: usize = 4096;
+
 /// The open views of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
@@ -161,7 +168,8 @@ impl Side {
 
 impl ViewState {
     /// Copies the next slice of a shard, as the map alone would give it, and what was put aside of the same
-    /// keys: of a key that is in both, the latter counts.
+    /// keys: of a key that is in both, the latter counts. Returns where to go on; what the map gave of keys
+    /// from there on comes again, and is to be left out.
     pub(crate) fn copy_slice(
         &self,
         map: &Map,
@@ -180,6 +188,9 @@ impl ViewState {
         .map_err(|_| Error::OutOfMemory)?;
         let end = next.map_or(Bound::Unbounded, Bound::Excluded);
         for (at, of_place) in side.kept.range((Bound::Included(cursor), end)) {
+            if kept.len() >= KEPT_PER_SLICE {
+                return Ok(Some(*at));
+            }
             kept.extend(of_place.iter().map(|one| (*at, one.clone())));
         }
         Ok(next)
