@@ -12,7 +12,8 @@
 //! 6. `Commit::waiting`: who waits for a sync
 //! 7. `Log::tail`: the end of the log
 //!
-//! Above 4, and never with 1 to 3, stands `Hub::beginning`: one watch at a time begins. `Hub::state`, with a
+//! Above 4, and never with 1 to 3, stand `Hub::beginning`: one watch at a time begins, and
+//! `Expiry::recording`: one at a time writes the time record, or clears. `Hub::state`, with a
 //! watch's queue below it, is taken with none of 4 to 7 held.
 //!
 //! `Log::append` wakes the sync thread, which is 6, under 4 and not under 7. 5 is let go before 6 and 7.
@@ -20,6 +21,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, Thread};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -54,7 +56,7 @@ pub(crate) struct Core {
     pub(crate) fork: ForkGuard,
     pub(crate) watch: Arc<Hub>,
     pub(crate) expiry: Option<Expiry>,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
 }
 
@@ -186,7 +188,7 @@ impl Core {
         })?;
         if self.expiry.is_some() {
             let core = Arc::clone(self);
-            self.spawn("pkv-sweep", move || core.sweep_thread())?;
+            self.spawn(SWEEP_THREAD, move || core.sweep_thread())?;
         }
         let core = Arc::clone(self);
         self.spawn("pkv-sync", move || core.log.sync_thread())?;
@@ -241,23 +243,18 @@ impl Core {
             self.folder.release_in_child();
             return Err(Error::Forked);
         }
+        // It writes, and a writer waits for the threads that are ended next.
+        if let Some(expiry) = &self.expiry {
+            expiry.stop();
+            self.join(|thread| thread.name() == Some(SWEEP_THREAD));
+        }
         let is_small = self.map.usage().payload_bytes <= COMPACTED_BY_CLOSE_BYTES_MAX;
         if !is_small {
             self.compaction.cancel();
         }
         self.compaction.stop_retrying();
         self.log.stop_threads();
-        if let Some(expiry) = &self.expiry {
-            expiry.stop();
-        }
-        // The list is not locked while they are waited for: the keeper may be about to look at it.
-        let threads = std::mem::take(&mut *self.threads.lock());
-        let this_thread = std::thread::current().id();
-        for thread in threads {
-            if thread.thread().id() != this_thread {
-                let _ = thread.join();
-            }
-        }
+        self.join(|_| true);
         if is_small && self.options.background && self.compaction_due() {
             // Else a store that is opened for moments only would never get one done, and leave a log for
             // each. A failure is no failure of the close: the logs are all there.
@@ -270,6 +267,19 @@ impl Core {
         self.folder.release();
         events::closed(&self.folder.dir, ended.as_ref().copied());
         ended
+    }
+
+    /// Waits for the end of these threads.
+    fn join(&self, is_meant: impl Fn(&Thread) -> bool) {
+        // The list is not locked while they are waited for: the keeper may be about to look at it.
+        let meant: Vec<_> =
+            self.threads.lock().extract_if(.., |thread| is_meant(thread.thread())).collect();
+        let this_thread = std::thread::current().id();
+        for thread in meant {
+            if thread.thread().id() != this_thread {
+                let _ = thread.join();
+            }
+        }
     }
 
     /// Tells of a health that has changed.
@@ -300,6 +310,8 @@ struct Parts {
     report: RecoveryReport,
     start: LogStart,
 }
+
+const SWEEP_THREAD: &str = "pkv-sweep";
 
 /// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.
 const COMPACTED_BY_CLOSE_BYTES_MAX: u64 = 64 * 1024 * 1024;

@@ -81,7 +81,7 @@ impl<'a> ByteIter<'a> {
                     return Some(Err(self.end_with(Error::OutOfMemory)));
                 };
                 self.offset += record.bytes_used;
-                if is_kept(self.map, &self.kept, record.key) {
+                if is_elsewhere(self.map, &self.kept, self.cursor, record.key) {
                     continue;
                 }
                 let Some(value) = show(self.expiry, record.value, &mut self.expired_ms) else {
@@ -91,7 +91,7 @@ impl<'a> ByteIter<'a> {
             }
             if let Some((key, value)) = self.copy.large().nth(self.large) {
                 self.large += 1;
-                if is_kept(self.map, &self.kept, key) {
+                if is_elsewhere(self.map, &self.kept, self.cursor, key) {
                     continue;
                 }
                 let Some(value) = show(self.expiry, value, &mut self.expired_ms) else { continue };
@@ -121,6 +121,9 @@ impl<'a> ByteIter<'a> {
 
     /// Copies the next bucket, under its shard's read lock. False: there is none.
     fn copy_next(&mut self) -> Result<bool> {
+        if self.shard >= self.end {
+            return Ok(false);
+        }
         self.core.map_or(Ok(()), reentry::check)?;
         if let Some(core) = self.core.filter(|_| self.expired_ms > 0) {
             core.record_time_if_possible(self.expired_ms);
@@ -151,13 +154,17 @@ fn show<'v>(expiry: Option<&Expiry>, stored: &'v [u8], expired_ms: &mut u64) -> 
     expiry.map_or(Some(stored), |expiry| expiry.show(stored, expired_ms))
 }
 
-/// Whether a view has something else in place of this key's entry in the map.
+/// Whether a view has something else in place of this key's entry in the map, or the next slice has it: that
+/// one may begin amid a bucket where something was put aside.
 #[inline]
-fn is_kept(map: &Map, kept: &[(Cursor, Kept)], key: &[u8]) -> bool {
+fn is_elsewhere(map: &Map, kept: &[(Cursor, Kept)], next: Option<Cursor>, key: &[u8]) -> bool {
     if kept.is_empty() {
         return false;
     }
     let at = map.cursor(map.hash(key));
+    if next.is_some_and(|next| at >= next) {
+        return true;
+    }
     let first = kept.partition_point(|(other, _)| *other < at);
     kept.get(first..)
         .unwrap_or_default()

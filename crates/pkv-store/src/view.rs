@@ -23,6 +23,13 @@ use crate::map::{BucketCopy, Cursor, Garbage, Map, Shard, ValueRef};
 use crate::reentry;
 use crate::write::share_if_large;
 
+#[cfg(test)]
+mod tests;
+
+/// A slice ends behind so many keys that were put aside. Where most of a shard was removed, one bucket is
+/// left to all of them, and the shard stays locked while they are taken.
+const KEPT_PER_SLICE: usize = 4096;
+
 /// The open views of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Views {
@@ -161,7 +168,8 @@ impl Side {
 
 impl ViewState {
     /// Copies the next slice of a shard, as the map alone would give it, and what was put aside of the same
-    /// keys: of a key that is in both, the latter counts.
+    /// keys: of a key that is in both, the latter counts. Returns where to go on; what the map gave of keys
+    /// from there on comes again, and is to be left out.
     pub(crate) fn copy_slice(
         &self,
         map: &Map,
@@ -180,6 +188,9 @@ impl ViewState {
         .map_err(|_| Error::OutOfMemory)?;
         let end = next.map_or(Bound::Unbounded, Bound::Excluded);
         for (at, of_place) in side.kept.range((Bound::Included(cursor), end)) {
+            if kept.len() >= KEPT_PER_SLICE {
+                return Ok(Some(*at));
+            }
             kept.extend(of_place.iter().map(|one| (*at, one.clone())));
         }
         Ok(next)
@@ -205,13 +216,10 @@ impl<'a> ByteView<'a> {
         // 1.
         let shards: Vec<_> = (0..core.map.shards()).map(|index| core.map.read(index)).collect();
         // 2.
+        let entries: u64 = shards.iter().map(|shard| shard.entries()).sum();
         let state = Arc::new(ViewState {
             seq: core.log.last_seq(),
-            entries: shards
-                .iter()
-                .map(|shard| shard.entries())
-                .sum::<u64>()
-                .saturating_sub(core.hidden_entries()),
+            entries: entries - core.hidden_among(&shards),
             held_bytes: AtomicU64::new(0),
             sides,
         });

@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, bytes_u64};
 use crate::log::Refused;
-use crate::map::{NewValue, ValueRef};
+use crate::map::{Garbage, NewValue, ValueRef};
 use crate::options::Durability;
 use crate::reentry;
 use crate::watch::{Notice, Noticed};
@@ -73,12 +73,8 @@ impl Core {
         self.admit()?;
         let mut frame = Frame::new();
         let mut buffer = Vec::new();
-        let mut large = None;
-        match prepare {
-            Prepare::Set(value) => large = encode_set(&mut frame, key, value)?,
-            Prepare::Remove => encode_remove(&mut frame, key)?,
-            Prepare::Nothing => check_key(key)?,
-        }
+        let mut large = encode(&mut frame, key, prepare)?;
+        let mut is_as_prepared = true;
         let hash = self.map.hash(key);
         let index = self.map.shard_index(hash);
         let (seq, replaced, notice) = loop {
@@ -87,16 +83,25 @@ impl Core {
             let current = shard.get(hash, key);
             let existed = current.is_some();
             let value = match decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)? {
-                Decision::AsPrepared => match prepare {
-                    Prepare::Set(value) => Some(value),
-                    Prepare::Remove | Prepare::Nothing => None,
-                },
+                Decision::AsPrepared => {
+                    // Decided otherwise before the log had room, it left that in the frame.
+                    if !is_as_prepared {
+                        large = encode(&mut frame, key, prepare)?;
+                        is_as_prepared = true;
+                    }
+                    match prepare {
+                        Prepare::Set(value) => Some(value),
+                        Prepare::Remove | Prepare::Nothing => None,
+                    }
+                }
                 Decision::Set => {
                     large = encode_set(&mut frame, key, &buffer)?;
+                    is_as_prepared = false;
                     Some(buffer.as_slice())
                 }
                 Decision::Remove => {
                     encode_remove(&mut frame, key)?;
+                    is_as_prepared = false;
                     None
                 }
                 Decision::Keep => return Ok(Written { seq: self.log.last_seq(), existed }),
@@ -114,7 +119,7 @@ impl Core {
             let value =
                 value.map(|bytes| large.clone().map_or(NewValue::Inline(bytes), NewValue::Large));
             if let Some(value) = &value {
-                self.check_memory(key.len() + value.len())?;
+                self.check_memory(Some(key), key.len() + value.len())?;
                 shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;
             }
             // 4.
@@ -174,7 +179,9 @@ impl Core {
             if self.views.any() {
                 prepared.keep(&self.map, &self.views, &shards)?;
             }
-            self.check_memory(prepared.payload_bytes())?;
+            if prepared.payload_bytes() > 0 {
+                self.check_memory(None, prepared.payload_bytes())?;
+            }
             prepared.reserve(&mut shards)?;
             // 4.
             let seq = match self.log.append(prepared.frame()) {
@@ -204,12 +211,18 @@ impl Core {
     /// Removes every entry: one frame, and every shard locked for the moment in which its contents are
     /// taken away. The steps are those of [`Core::write_one`]; the memory is freed without a lock.
     pub(crate) fn clear(&self, durability: Durability) -> Result<u64> {
+        let cleared = self.clear_untold()?;
+        self.end_clear(cleared, durability)
+    }
+
+    /// Steps 1 to 5 of [`Core::clear`], but that nobody is told and nothing is freed.
+    pub(crate) fn clear_untold(&self) -> Result<Cleared> {
         // 1.
         self.admit()?;
         let mut frame = Frame::new();
         push_clear(frame.body());
         frame.finish();
-        let (seq, garbage, notice) = loop {
+        loop {
             // 2. and 3.
             let mut shards: Vec<_> =
                 (0..self.map.shards()).map(|index| self.map.write(index)).collect();
@@ -231,8 +244,13 @@ impl Core {
             } else {
                 taken.collect()
             };
-            break (seq, garbage, notice);
-        };
+            return Ok(Cleared { seq, garbage, notice });
+        }
+    }
+
+    /// The end of step 5, and step 6.
+    pub(crate) fn end_clear(&self, cleared: Cleared, durability: Durability) -> Result<u64> {
+        let Cleared { seq, garbage, notice } = cleared;
         drop(garbage);
         if let Some(notice) = notice {
             self.watch.tell(seq, notice);
@@ -258,8 +276,13 @@ impl Core {
         reentry::check(self)
     }
 
-    fn check_memory(&self, more_bytes: usize) -> Result<()> {
+    /// `key`: that of a single write.
+    fn check_memory(&self, key: Option<&[u8]>, more_bytes: usize) -> Result<()> {
         let Some(bytes_max) = self.options.max_memory_bytes else { return Ok(()) };
+        if key.is_some_and(|key| self.is_hidden_key(key)) {
+            // It comes before a removal, which is what a full store needs.
+            return Ok(());
+        }
         let held_bytes = self.map.memory_bytes().saturating_add(self.views.held_bytes());
         let bytes = held_bytes.saturating_add(bytes_u64(more_bytes));
         if bytes > bytes_max { Err(Error::MemoryCap { bytes, bytes_max }) } else { Ok(()) }
@@ -271,6 +294,15 @@ impl Core {
             Durability::Power => self.log.wait_durable(seq),
         }
     }
+}
+
+/// A clear that was made, and what is left to do with nothing locked.
+#[derive(Debug)]
+#[must_use = "watches are to be told of it, and its garbage is to be dropped after unlocking"]
+pub(crate) struct Cleared {
+    seq: u64,
+    garbage: Vec<Garbage>,
+    notice: Option<Notice>,
 }
 
 /// A key within the limit.
@@ -288,6 +320,15 @@ pub(crate) fn check_size(what: &'static str, bytes: usize, bytes_max: usize) -> 
 
 /// The largest value: what a frame takes, less room for the longest key and the lengths.
 pub(crate) const VALUE_BYTES_MAX: usize = FRAME_BODY_BYTES_MAX - KEY_BYTES_MAX - 32;
+
+/// Encodes what a write brings along; returns the shared copy of a large value.
+fn encode(frame: &mut Frame, key: &[u8], prepare: Prepare<'_>) -> Result<Option<Arc<[u8]>>> {
+    match prepare {
+        Prepare::Set(value) => encode_set(frame, key, value),
+        Prepare::Remove => encode_remove(frame, key).map(|()| None),
+        Prepare::Nothing => check_key(key).map(|()| None),
+    }
+}
 
 /// Encodes `key = value` as the frame's only operation; returns the shared copy of a large value.
 fn encode_set(frame: &mut Frame, key: &[u8], value: &[u8]) -> Result<Option<Arc<[u8]>>> {

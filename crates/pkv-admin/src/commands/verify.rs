@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anstyle::AnsiColor;
 use pkv_format::{FOOTER_BYTES, FRAMES_OFFSET, FileHeader, Footer, HeaderError};
 use pkv_snapshot_set::{FileSnapshotSet, Inconsistency, LOCK_FILE_NAME, Scan, SnapshotType};
-use pkv_store::codec::split_version;
+use pkv_store::codec::is_same_type;
 
 use crate::check::chain::{Chain, Start, Suspect, check_base, judge};
 use crate::check::log::Flaw;
@@ -443,8 +443,9 @@ fn differs(header: &FileHeader, first: &FileHeader, path: &Path) -> Option<(u64,
         return Some((32, format!("the file belongs to another store than {path}")));
     }
     // Values may be of several versions of one type: opening upgrades them.
-    let value_name = |header: &FileHeader| split_version(&header.value_schema).0.to_owned();
-    if header.key_schema != first.key_schema || value_name(header) != value_name(first) {
+    if header.key_schema != first.key_schema
+        || !is_same_type(&header.value_schema, &first.value_schema)
+    {
         return Some((80, format!("the file holds keys or values of other types than {path}")));
     }
     None

@@ -1,10 +1,13 @@
 //! `pkv verify`: finds every fault, tells torn from damaged, and changes nothing.
 
+use std::borrow::Cow;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use pkv_format::{FRAMES_OFFSET, FileHeader, Scanner, Step, body_checksum};
+use pkv_store::Store;
+use pkv_store::codec::{Decode, DecodeError, Encode, EncodeError, Schema};
 use serde_json::Value;
 
 use crate::folders::{
@@ -53,6 +56,53 @@ fn frames(path: &Path) -> Vec<u64> {
 
 fn at(offset: u64) -> usize {
     usize::try_from(offset).unwrap()
+}
+
+/// A counter whose type has changed its name once.
+#[derive(Debug)]
+struct Counter<const VERSION: u32>(u64);
+
+impl<const VERSION: u32> Encode for Counter<VERSION> {
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        self.0.encode(out)
+    }
+}
+
+impl<const VERSION: u32> Decode for Counter<VERSION> {
+    fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        u64::decode(bytes).map(Self)
+    }
+}
+
+impl<const VERSION: u32> Schema for Counter<VERSION> {
+    fn schema() -> Cow<'static, str> {
+        format!("counter.{VERSION}").into()
+    }
+
+    fn can_upgrade(_version: u32) -> bool {
+        true
+    }
+
+    fn upgrade(_version: u32, bytes: &[u8]) -> Result<Self, DecodeError> {
+        Self::decode(bytes)
+    }
+}
+
+/// Files of both versions are good together, until a compaction. With deadlines before the values they were
+/// damage.
+#[test]
+fn files_of_an_older_version_of_a_type_are_good() {
+    for expiry in [false, true] {
+        let folder = nowhere();
+        let options = options().expiry(expiry);
+        let old: Store<String, Counter<1>> = options.open(&folder.path).unwrap();
+        old.insert("a", &Counter(1)).unwrap();
+        old.close().unwrap();
+        let new: Store<String, Counter<2>> = options.open(&folder.path).unwrap();
+        new.insert("b", &Counter(2)).unwrap();
+        new.close().unwrap();
+        assert_eq!(faults(&verify(&folder, 0)), []);
+    }
 }
 
 #[test]

@@ -196,8 +196,8 @@ pub use error::{DecodeError, EncodeError};
 pub use proto::Proto;
 #[cfg(feature = "serde")]
 pub use serde::Serde;
-pub(crate) use upgrade::{Upgrade, UpgradeError};
-pub use upgrade::{split_version, without_deadlines};
+pub(crate) use upgrade::{Upgrade, UpgradeError, family};
+pub use upgrade::{is_same_type, split_version, without_deadlines};
 
 /// Turns a key or value into bytes.
 ///

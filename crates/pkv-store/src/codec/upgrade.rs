@@ -36,6 +36,28 @@ pub fn without_deadlines(value_schema: &str) -> Option<&str> {
     expiry::inner_schema(value_schema)
 }
 
+/// Whether two schema names of values in files are those of one type, in whatever versions, and both or
+/// neither of values with deadlines: then opening may upgrade the one to the other.
+///
+/// ```
+/// use pkv_store::codec::is_same_type;
+/// assert!(is_same_type("account", "account.2"));
+/// assert!(is_same_type("expiring<account.1>", "expiring<account.2>"));
+/// assert!(!is_same_type("account.1", "expiring<account.1>"));
+/// ```
+#[must_use]
+pub fn is_same_type(value_schema: &str, other: &str) -> bool {
+    family(value_schema) == family(other)
+}
+
+/// The name of a schema without its version, and whether it is one of values with deadlines.
+pub(crate) fn family(value_schema: &str) -> (&str, bool) {
+    match expiry::inner_schema(value_schema) {
+        Some(inner) => (split_version(inner).0, true),
+        None => (split_version(value_schema).0, false),
+    }
+}
+
 /// Encodes as of today what a version has written.
 type Convert = fn(u32, &[u8], &mut Vec<u8>) -> Result<(), UpgradeError>;
 

@@ -18,6 +18,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,7 +30,7 @@ use crate::bytes::ByteStore;
 use crate::codec::{Encode, Key, Value};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::map::{Map, ValueRef};
+use crate::map::{Map, Shard, ValueRef};
 use crate::options::{Durability, Options};
 use crate::reentry;
 use crate::store::{Batch, Store, encoded, encoded_pair};
@@ -214,9 +215,24 @@ impl Expiry {
 }
 
 impl Core {
-    /// Entries of the store's own, which do not count.
+    /// Entries of the store's own, which do not count. One that is being written counts or does not.
     pub(crate) fn hidden_entries(&self) -> u64 {
         self.expiry.as_ref().map_or(0, Expiry::hidden_entries)
+    }
+
+    /// Whether it is that of such an entry.
+    pub(crate) fn is_hidden_key(&self, key: &[u8]) -> bool {
+        self.expiry.is_some() && key == TIME_KEY
+    }
+
+    /// How many of them there are among all shards, which are locked: exactly.
+    pub(crate) fn hidden_among(&self, locked: &[impl Deref<Target = Shard>]) -> u64 {
+        if self.expiry.is_none() {
+            return 0;
+        }
+        let hash = self.map.hash(TIME_KEY);
+        let shard = locked.get(self.map.shard_index(hash));
+        u64::from(shard.is_some_and(|shard| shard.get(hash, TIME_KEY).is_some()))
     }
 
     /// What is to be shown of a stored value: see [`Expiry::show`].
@@ -291,13 +307,20 @@ impl Core {
     pub(crate) fn clear_all(&self, durability: Durability) -> Result<u64> {
         let Some(expiry) = &self.expiry else { return self.clear(durability) };
         reentry::check(self)?;
-        let _one_at_a_time = expiry.recording.lock();
-        let seq = self.clear(durability)?;
-        expiry.has_record.store(false, Ordering::Relaxed);
-        expiry.recorded_ms.store(0, Ordering::Release);
-        // Nothing is left that could come back: without the record time begins anew, no more.
-        let _ = self.write_time(expiry);
-        Ok(seq)
+        let cleared = {
+            let _one_at_a_time = expiry.recording.lock();
+            // What expires from here on waits for the new record: the one there is goes with all else.
+            let recorded_ms = expiry.recorded_ms.swap(0, Ordering::AcqRel);
+            let cleared = self.clear_untold().inspect_err(|_| {
+                expiry.recorded_ms.fetch_max(recorded_ms, Ordering::AcqRel);
+            })?;
+            expiry.has_record.store(false, Ordering::Relaxed);
+            // Nothing is left that could come back: without the record time begins anew, no more.
+            let _ = self.write_time(expiry);
+            cleared
+        };
+        // Readers do not wait for the sync.
+        self.end_clear(cleared, durability)
     }
 
     /// [`ByteStore::get_with`] where values have deadlines.
@@ -335,25 +358,36 @@ impl Core {
             other => other,
         };
         let mut existed = false;
+        let mut expired_ms = 0;
         let mut value = Vec::new();
         let written = self.write_one(key, prepare, durability, |current, buffer| {
-            let seen = current.map(|stored| expiry.see(stored));
-            let (live, kept_ms) = match seen {
-                Some(Seen::Live { deadline_ms, value }) => (Some(value), deadline_ms),
-                Some(Seen::Expired { .. }) | None => (None, NEVER),
+            expired_ms = 0;
+            let live = match current.map(|stored| expiry.see(stored)) {
+                Some(Seen::Live { deadline_ms, value }) => Some((value, deadline_ms)),
+                Some(Seen::Expired { deadline_ms }) => {
+                    expired_ms = deadline_ms;
+                    None
+                }
+                None => None,
             };
             existed = live.is_some();
-            let is_expired = seen.is_some() && !existed;
+            let is_expired = current.is_some() && !existed;
+            let (live, kept_ms) = live.unzip();
             Ok(match decide(live, &mut value)? {
                 Decision::Set => {
-                    stamp(buffer, kept_ms, &value);
+                    stamp(buffer, kept_ms.unwrap_or(NEVER), &value);
                     Decision::Set
                 }
                 // That it is absent follows from its expiry, which is logged before anybody is told.
                 Decision::Keep if is_expired => Decision::Remove,
                 other => other,
             })
-        })?;
+        });
+        if written.is_err() {
+            // An error may follow from its absence, as where a counter would fall below zero.
+            self.record_time_if_possible(expired_ms);
+        }
+        let written = written?;
         expiry.expect(deadline_ms);
         Ok(Written { existed, ..written })
     }

@@ -213,7 +213,10 @@ impl Log {
         }
         match rotated {
             Ok(()) => Ok(answer),
-            Err(super::Refused::Failed(error)) => Err(error),
+            Err(super::Refused::Failed(error)) => {
+                self.tell_watches();
+                Err(error)
+            }
             Err(super::Refused::Wait(_)) => {
                 Err(Error::LogUnavailable(Cause::other("the fresh log is too small".into())))
             }

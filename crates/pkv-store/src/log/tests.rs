@@ -53,3 +53,31 @@ fn a_second_mark_does_not_take_the_room_of_the_seal() {
     drop(core);
     assert_eq!(open(&fs).map.len(), 1);
 }
+
+/// A write that waited for room decides anew. What it had decided first once stayed in the frame: a
+/// `compare_and_set` that met an expired entry, and the next time the value that it asked for, set the key
+/// in memory and logged its removal.
+#[test]
+fn a_write_that_decides_anew_logs_what_it_does() {
+    for first in [Decision::Remove, Decision::Set] {
+        let fs = SimFs::new(1);
+        let core = open(&fs);
+        // The first write of a store finds no segment and waits.
+        let mut decisions = [first, Decision::AsPrepared].into_iter();
+        core.write_one(b"key", Prepare::Set(b"prepared"), Durability::Process, |_, buffer| {
+            *buffer = vec![7; 2000];
+            Ok(decisions.next().unwrap())
+        })
+        .unwrap();
+        assert_eq!(decisions.next(), None, "it did not wait");
+        let value = |core: &Core| {
+            let hash = core.map.hash(b"key");
+            let shard = core.map.read(core.map.shard_index(hash));
+            shard.get(hash, b"key").map(|value| value.as_bytes().to_vec())
+        };
+        assert_eq!(value(&core).as_deref(), Some(b"prepared".as_slice()), "{first:?}");
+        core.close().unwrap();
+        drop(core);
+        assert_eq!(value(&open(&fs)).as_deref(), Some(b"prepared".as_slice()), "{first:?}");
+    }
+}

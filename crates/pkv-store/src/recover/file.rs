@@ -6,9 +6,8 @@ use pkv_format::{FileHeader, FileKind, HEADER_BYTES, HeaderError};
 use pkv_fs::File;
 
 use super::Types;
-use crate::codec::split_version;
+use crate::codec::{family, is_same_type};
 use crate::error::{Error, Result};
-use crate::expiry;
 
 /// Reads the header at the start of a file. `Ok(Err(..))` is a header that does not stand.
 pub(crate) fn read_header(file: &dyn File) -> Result<Result<FileHeader, HeaderError>> {
@@ -79,7 +78,7 @@ pub(crate) fn check_store(
         }
         Types::OfFolder => (first.key_schema.as_str(), first.value_schema.as_str(), false),
         Types::OfEachFile => {
-            let is_same_name = family(stored.1) == family(&first.value_schema);
+            let is_same_name = is_same_type(stored.1, &first.value_schema);
             (first.key_schema.as_str(), first.value_schema.as_str(), is_same_name)
         }
     };
@@ -102,12 +101,4 @@ pub(crate) fn check_store(
         }
     }
     Ok(())
-}
-
-/// The name of a schema without its version, and whether it is one of values with deadlines.
-fn family(value_schema: &str) -> (&str, bool) {
-    match expiry::inner_schema(value_schema) {
-        Some(inner) => (split_version(inner).0, true),
-        None => (split_version(value_schema).0, false),
-    }
 }

@@ -211,18 +211,19 @@ impl ByteWatch {
     /// The next event as `give` makes it; without one the task's waker is left in the queue.
     fn next_with<R>(
         &mut self,
-        context: Option<&mut Context<'_>>,
+        mut context: Option<&mut Context<'_>>,
         give: impl FnOnce(Raw<'_>) -> R,
     ) -> Result<Option<R>> {
-        if let Some(backlog) = &mut self.backlog {
-            if let Some(event) = backlog.next(self.hub.visible_seq(&self.queue))? {
+        while let Some(backlog) = &mut self.backlog {
+            let visible_seq = self.hub.visible_seq(&self.queue);
+            if let Some(event) = backlog.next(visible_seq)? {
                 return Ok(Some(give(event.as_raw())));
             }
             if backlog.is_done() {
                 self.backlog = None;
-            } else {
+            } else if self.queue.wait_for_more(&self.hub, visible_seq, context.as_deref_mut())? {
                 // Written, but not durable yet: the queue's own events come later still.
-                return self.queue.wait_for_more(context).map(|()| None);
+                return Ok(None);
             }
         }
         match self.queue.next(&self.hub, context) {

@@ -168,14 +168,25 @@ impl Queue {
         Next::Pending
     }
 
-    /// Leaves the waker and waits for any change of the queue. An error where nothing comes any more.
-    pub(super) fn wait_for_more(&self, context: Option<&mut Context<'_>>) -> Result<()> {
+    /// Leaves the waker, to be woken when the watch may see further than up to `visible_seq`. False: it may
+    /// already. An error where nothing comes any more.
+    pub(super) fn wait_for_more(
+        &self,
+        hub: &Hub,
+        visible_seq: u64,
+        context: Option<&mut Context<'_>>,
+    ) -> Result<bool> {
         let inner = self.inner.lock();
+        // Asked again with the queue locked: whoever moves it tells the queue behind that, and an end comes
+        // behind the last move.
+        if hub.visible_seq(self) != visible_seq {
+            return Ok(false);
+        }
         if let Some(end) = &inner.ended {
             return Err(end.clone().into());
         }
         leave_waker(inner, context);
-        Ok(())
+        Ok(true)
     }
 
     /// Says how far the queue has changed; see [`Queue::wait_past`].

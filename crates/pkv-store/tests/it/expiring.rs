@@ -2,17 +2,19 @@
 #![expect(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pkv_fs::Fs;
+use pkv_fs::{Fs, Op};
 use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
-use pkv_store::{ByteStore, Durability, Error, Event, Old, Options, Store, Update};
+use pkv_store::{ByteStore, Durability, Error, Event, LogWay, Old, Options, Store, Update};
 
 use pkv_store::{ReadOnlyByteStore, Refreshed, salvage};
 
 use crate::crash_rig::{DIR, contents};
-use crate::support::{Place, eventually, in_time};
+use crate::support::{HookFs, Place, eventually, in_time, small};
 
 const PROCESS: Durability = Durability::Process;
 const T0: u64 = 1_700_000_000_000;
@@ -264,6 +266,47 @@ fn a_reader_is_told_where_the_log_takes_no_writes_too() {
     assert_eq!(store.get(b"a").unwrap(), None);
 }
 
+/// A store at its memory cap once could not be swept: the sweep records the time first, and that was one
+/// write more than the cap allowed. So what had expired stayed for good, and the store full.
+#[test]
+fn a_store_that_is_full_of_what_has_expired_is_swept() {
+    let fs = disk();
+    let open = || ByteStore::open(Path::new(DIR), &options(&fs).max_memory_bytes(1 << 20)).unwrap();
+    let store = open();
+    let insert = |n: u32| store.insert_with_ttl(&n.to_le_bytes(), &[7; 100], secs(10), PROCESS);
+    let full = (0..).find(|n| insert(*n).is_err()).unwrap();
+    assert!(matches!(insert(full), Err(Error::MemoryCap { .. })));
+    at(&fs, 10);
+    // Conditions and readers depend on the record as well.
+    let first = 0_u32.to_le_bytes();
+    assert_eq!(store.get(&first).unwrap(), None);
+    store.batch().if_absent(&first).remove(&first).commit(PROCESS).unwrap();
+    assert_eq!(store.sweep().unwrap(), u64::from(full) - 1);
+    assert!(store.is_empty());
+    insert(full).unwrap();
+    let seen = full.to_le_bytes();
+    (full + 1..).find(|n| insert(*n).is_err()).unwrap();
+    at(&fs, 20);
+    assert_eq!(store.get(&seen).unwrap(), None);
+    store.close().unwrap();
+    at(&fs, 0);
+    assert_eq!(open().get(&seen).unwrap(), None, "it came back with the clock");
+}
+
+/// Of a counter that cannot go below zero an error says that it was not there.
+#[test]
+fn what_an_error_says_to_be_gone_does_not_come_back() {
+    let fs = disk();
+    let store: Store<String, u64> = options(&fs).open(DIR).unwrap();
+    store.insert_with_ttl("left", &7, secs(10)).unwrap();
+    at(&fs, 10);
+    assert!(matches!(store.decrement("left", 1), Err(Error::Overflow { .. })));
+    store.close().unwrap();
+    at(&fs, 0);
+    let store: Store<String, u64> = options(&fs).open(DIR).unwrap();
+    assert_eq!(store.get("left").unwrap(), None);
+}
+
 #[test]
 fn a_store_that_expires_nothing_writes_nothing_for_it() {
     let fs = disk();
@@ -460,4 +503,64 @@ fn a_salvaged_entry_keeps_its_deadline() {
     let rescued = ByteStore::open("/rescued", &options(&fs)).unwrap();
     assert_eq!(rescued.get(b"a").unwrap(), None, "the record of time is lost");
     assert_eq!(rescued.ttl(b"b").unwrap(), Some(Some(secs(10))));
+}
+
+/// A clear that waited for its sync kept waiting whoever read what had expired.
+#[test]
+fn a_read_does_not_wait_for_the_sync_of_a_clear() {
+    let place = Place::new();
+    let (syncs, syncing) = channel();
+    let (release, released) = channel();
+    let released = Mutex::new(released);
+    let armed = Arc::new(AtomicBool::new(false));
+    let is_armed = Arc::clone(&armed);
+    let fs = HookFs::hooked(move |op, _| {
+        if op == Op::Sync && is_armed.swap(false, Ordering::SeqCst) {
+            syncs.send(()).unwrap();
+            released.lock().unwrap().recv().unwrap();
+        }
+        Ok(())
+    });
+    let options = small().background(false).expiry(true).file_system(fs);
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    store.insert(b"a", b"1", Durability::Power).unwrap();
+    armed.store(true, Ordering::SeqCst);
+    let read = std::thread::scope(|scope| {
+        scope.spawn(|| store.clear(Durability::Power).unwrap());
+        syncing.recv().unwrap();
+        let (reads, read) = channel();
+        let store = &store;
+        scope.spawn(move || {
+            store.insert_with_ttl(b"b", b"2", Duration::ZERO, PROCESS).unwrap();
+            reads.send(store.get(b"b").unwrap())
+        });
+        let read = read.recv_timeout(secs(20));
+        release.send(()).unwrap();
+        read
+    });
+    assert_eq!(read, Ok(None));
+}
+
+/// The sweep writes, and a writer waits for the threads that make room. They were ended before it was: a
+/// close amid a sweep then waited for ever.
+#[test]
+fn a_close_ends_the_sweep_before_the_threads_that_it_waits_for() {
+    for way in [LogWay::Mapped, LogWay::Written] {
+        let place = Place::new();
+        // One step of the sweep fills many segments.
+        let options = Options::new()
+            .expiry(true)
+            .sweep_interval(Duration::from_millis(1))
+            .map_shards(1)
+            .log_way(way)
+            .segment_bytes(16 * 1024, 16 * 1024);
+        let store: Store<u64, String> = options.open(place.store()).unwrap();
+        for n in 0..3000 {
+            store.insert_with_ttl(&n, "value", Duration::from_millis(500)).unwrap();
+        }
+        eventually("the sweep", || store.len() < 3000);
+        in_time("a close amid a sweep", move || store.close().unwrap());
+        let store: Store<u64, String> = options.open(place.store()).unwrap();
+        eventually("the sweep of another life", || store.is_empty());
+    }
 }

@@ -228,7 +228,7 @@ pub(crate) fn is_there(path: &Path) -> bool {
 /// Says before each call of the file system whether it fails.
 pub(crate) type Hook = Arc<dyn Fn(Op, &Path) -> io::Result<()> + Send + Sync>;
 
-/// The real file system with a hook before every call that changes or syncs something. Writes to
+/// The real file system with a hook before every call that reads, changes or syncs a file. Writes to
 /// segments pass unseen.
 #[derive(Clone)]
 pub(crate) struct HookFs {
@@ -332,6 +332,7 @@ impl File for HookFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> pkv_fs::Result<usize> {
+        self.fs.ask(Op::Read, &self.path)?;
         self.inner.read_at(offset, buf)
     }
 

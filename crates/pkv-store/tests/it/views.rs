@@ -342,3 +342,16 @@ fn many_threads_see_what_one_sees() {
     store.par_iter().for_each(|entry| assert!(store.remove(&entry.unwrap().0).unwrap()));
     assert!(store.is_empty());
 }
+
+/// An iterator that met its error once gave it again and again, so that `count` in a closure never ended.
+#[test]
+fn an_iterator_ends_behind_its_error() {
+    let place = Place::new();
+    let store: Store<u64, u64> = small().open(place.store()).unwrap();
+    store.insert(&1, &1).unwrap();
+    let view = store.view().unwrap();
+    let inside = store.get_with(&1, |_| {
+        (store.iter().take(9).count(), store.keys().take(9).count(), view.iter().take(9).count())
+    });
+    assert_eq!(inside.unwrap(), Some((1, 1, 1)));
+}

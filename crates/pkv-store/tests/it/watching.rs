@@ -16,7 +16,7 @@ use pkv_store::{
 };
 
 use crate::crash_rig::{DIR, Random};
-use crate::support::{Contents, Place, blob, contents, in_time, small};
+use crate::support::{Contents, HookFs, Place, blob, contents, in_time, small};
 
 const PROCESS: Durability = Durability::Process;
 
@@ -425,6 +425,97 @@ fn a_close_ends_a_watch_when_everything_was_told() {
         assert_eq!(told, ["1 a: absent -> 1"]);
         assert!(matches!(watch.recv(), Err(Error::Closed)));
     }
+}
+
+/// A store whose next read of a log, once armed, has another thread do something first: what comes between
+/// a watch's question how far it may see and the end of its look.
+fn amid_a_read(
+    place: &Place,
+    act: impl FnOnce(ByteStore) -> Option<ByteStore> + Send + 'static,
+) -> (ByteWatch, Arc<AtomicBool>, std::thread::JoinHandle<Option<ByteStore>>) {
+    let (reads, read) = std::sync::mpsc::channel();
+    let (acted, goes_on) = std::sync::mpsc::channel();
+    let goes_on = std::sync::Mutex::new(goes_on);
+    let armed = Arc::new(AtomicBool::new(false));
+    let is_armed = Arc::clone(&armed);
+    let fs = HookFs::hooked(move |op, path| {
+        let is_log = path.to_string_lossy().ends_with("_diff.bin");
+        if op == Op::Read && is_log && is_armed.swap(false, Ordering::SeqCst) {
+            reads.send(()).unwrap();
+            goes_on.lock().unwrap().recv().unwrap();
+        }
+        Ok(())
+    });
+    let options = small().file_system(fs).sync_interval(Duration::from_secs(3600));
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    store.insert(b"a", b"1", Durability::Power).unwrap();
+    store.insert(b"a", b"2", PROCESS).unwrap();
+    let watch = store.watch().durability(Durability::Power).after(1).start().unwrap();
+    let actor = std::thread::spawn(move || {
+        read.recv().unwrap();
+        let store = act(store);
+        acted.send(()).unwrap();
+        store
+    });
+    (watch, armed, actor)
+}
+
+/// A sync that ended while the logs were read woke nobody, since no waker was there yet; and the task then
+/// slept although its event was durable.
+#[test]
+fn a_sync_while_a_resuming_watch_reads_is_not_slept_through() {
+    let place = Place::new();
+    let (mut watch, armed, actor) = amid_a_read(&place, |store| {
+        store.sync().unwrap();
+        Some(store)
+    });
+    armed.store(true, Ordering::SeqCst);
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(Arc::clone(&count));
+    let polled = watch.poll_recv(&mut Context::from_waker(&waker));
+    let store = actor.join().unwrap().unwrap();
+    assert!(store.durable_seq() >= 2 && !armed.load(Ordering::SeqCst));
+    let told = match polled {
+        Poll::Ready(event) => Some(event.unwrap()),
+        Poll::Pending if count.0.load(Ordering::SeqCst) > 0 => watch.try_recv().unwrap(),
+        Poll::Pending => None,
+    };
+    assert_eq!(told.as_ref().map(line).as_deref(), Some("2 a: unknown -> 2"));
+}
+
+/// A close makes the last writes durable. A watch that read the logs meanwhile saw the end and not them.
+#[test]
+fn a_close_while_a_resuming_watch_reads_loses_no_event() {
+    let place = Place::new();
+    let (mut watch, armed, actor) = amid_a_read(&place, |store| {
+        store.close().unwrap();
+        None
+    });
+    armed.store(true, Ordering::SeqCst);
+    let told: Vec<String> = watch.iter().map(|event| line(&event.unwrap())).collect();
+    assert!(actor.join().unwrap().is_none());
+    assert_eq!(told, ["2 a: unknown -> 2"]);
+}
+
+/// Where it was a compaction whose write of the log failed, nobody told the watches: they waited until the
+/// next write, which nobody makes who waits for an event.
+#[test]
+fn a_compaction_that_poisons_ends_the_watches() {
+    let mut poisoned = 0;
+    for nth in 1..20 {
+        let (fs, store) = sim(false);
+        store.insert(b"a", b"1", PROCESS).unwrap();
+        let mut watch = store.watch().start().unwrap();
+        fs.inject(Fault::once(Op::Write, nth, FaultKind::Eio));
+        let compacted = store.compact();
+        if !matches!(store.health(), pkv_store::Health::Poisoned(_)) {
+            continue;
+        }
+        poisoned += 1;
+        assert!(compacted.is_err());
+        assert!(matches!(watch.try_recv(), Err(Error::Poisoned(_))), "write {nth}");
+    }
+    assert!(poisoned > 0);
 }
 
 #[test]
