@@ -1,0 +1,240 @@
+//! The page: everything in one file, which needs nothing else to be shown.
+
+use std::fmt::Write;
+
+use super::csv::sides;
+use super::svg::{Bar, Line, bars, curves, escaped};
+use super::table::engines_of;
+use super::verdict::{advantages, known};
+use super::{Outcome, Report};
+use crate::engines::Engine;
+use crate::rows::Row;
+use crate::statistics::Spread;
+
+const STYLE: &str = "
+body { font: 15px/1.45 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
+  background: #fff }
+h1, h2 { line-height: 1.2 } h3 { margin: 2rem 0 .3rem; font-size: 1rem }
+table { border-collapse: collapse; font-size: .9rem } td, th { text-align: left; padding: .25rem .7rem .25rem 0;
+  border-bottom: 1px solid #ddd; vertical-align: top }
+td.n { text-align: right; font-variant-numeric: tabular-nums } .yes { color: #00704f } .no { color: #b03000 }
+.note { color: #666 } .wide { overflow-x: auto } svg { max-width: 100%; height: auto; font: 12px system-ui, sans-serif }
+.end { text-anchor: end } .middle { text-anchor: middle } .ours { fill: #0072b2 } .other { fill: #a9bccb }
+.spread { stroke: #222; stroke-width: 1.5 } .grid { stroke: #e4e4e4 }
+@media (prefers-color-scheme: dark) { body { background: #181a1b; color: #ddd } td, th { border-color: #444 }
+  svg text { fill: #ddd } .grid { stroke: #3a3a3a } .spread { stroke: #eee } .other { fill: #64798a }
+  .yes { color: #4fd1a5 } .no { color: #ff9a6b } .note { color: #999 } }
+";
+
+pub(super) fn page(report: &Report) -> String {
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>pkv beside its peers</title>\
+         <style>{STYLE}</style></head><body>\n<h1>pkv beside its peers</h1>\n"
+    );
+    if report.is_trial {
+        page +=
+            "<p class=\"no\"><b>A trial with few entries: these figures mean nothing.</b></p>\n";
+    }
+    add_machine(&mut page, report);
+    add_goals(&mut page, report);
+    add_engines(&mut page, report);
+    add_curves(&mut page, report);
+    add_rows(&mut page, report);
+    page + "</body></html>\n"
+}
+
+// Writing to a string cannot fail, here and below.
+
+fn add_machine(page: &mut String, report: &Report) {
+    let machine = &report.machine;
+    let facts = [
+        ("command", report.command.clone()),
+        ("date", report.date.clone()),
+        (
+            "processor",
+            format!("{}, {} cores, cache {}", machine.processor, machine.cores, machine.cache),
+        ),
+        ("memory", format!("{} GiB", machine.memory_gib)),
+        ("kernel, file system", format!("{}, {}", machine.kernel, machine.file_system)),
+        ("load before the report", machine.load.clone()),
+    ];
+    *page += "<table>";
+    for (name, fact) in facts {
+        let _ = write!(page, "<tr><th>{name}</th><td>{}</td></tr>", escaped(&fact));
+    }
+    *page += "</table>\n<p class=\"note\">Every measurement is a process of its own. The jobs of a row are interleaved \
+        over rounds, and ratios are taken within a round, so that a machine that slows down for a while slows all of \
+        them. A ratio says how many times as good pkv was. Memory is anonymous memory: the page cache of engines that \
+        read from disk is not in it.</p>\n";
+}
+
+fn add_goals(page: &mut String, report: &Report) {
+    let verdicts = || report.outcomes.iter().flat_map(|outcome| &outcome.verdicts);
+    let reached = verdicts().filter(|verdict| verdict.is_reached).count();
+    let _ = write!(
+        page,
+        "<h2>Goals: {reached} of {} reached</h2>\n<div class=\"wide\"><table><tr><th>figure</th><th>pkv</th>\
+         <th>against</th><th>ratio</th><th>goal</th><th>reached</th></tr>",
+        verdicts().count()
+    );
+    for outcome in &report.outcomes {
+        for verdict in &outcome.verdicts {
+            let ratio = verdict.against.as_deref().and_then(|label| ratio(outcome, label));
+            let outcome_words = match (verdict.is_reached, verdict.short_percent) {
+                (true, _) => "<td class=\"yes\">yes</td>".to_owned(),
+                (false, Some(short)) => format!("<td class=\"no\">no, {short:.0} % short</td>"),
+                (false, None) => "<td class=\"no\">not measured</td>".to_owned(),
+            };
+            let _ = writeln!(
+                page,
+                "<tr><td>{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td>{outcome_words}</tr>",
+                escaped(&outcome.row.title),
+                escaped(&median(outcome)),
+                escaped(verdict.against.as_deref().unwrap_or("")),
+                ratio.map_or(String::new(), |ratio| ratio.to_string()),
+                escaped(&verdict.goal),
+            );
+        }
+    }
+    *page += "</table></div>\n";
+}
+
+fn ratio(outcome: &Outcome, label: &str) -> Option<Spread> {
+    let mut others = outcome.row.others.iter().zip(&outcome.measured.others);
+    let (_, figures) = others.find(|(other, _)| other.label == label)?;
+    Spread::of(&advantages(&outcome.row, &outcome.measured.ours, figures))
+}
+
+fn median(outcome: &Outcome) -> String {
+    let row = &outcome.row;
+    Spread::of(&known(&outcome.measured.ours))
+        .map_or("failed".into(), |spread| shown(row, spread.median))
+}
+
+fn shown(row: &Row, figure: f64) -> String {
+    format!("{} {}", row.unit.show(figure), row.unit.name()).trim_end().to_owned()
+}
+
+fn add_engines(page: &mut String, report: &Report) {
+    *page += "<h2>Engines, their settings, and what a write survives</h2>\n<div class=\"wide\"><table><tr><th>engine</th>\
+        <th>setting</th><th>at Process</th><th>at Power</th></tr>";
+    let rows: Vec<Row> = report.outcomes.iter().map(|outcome| outcome.row.clone()).collect();
+    for engine in engines_of(&rows) {
+        let facts = engine.facts();
+        let power = facts.power.unwrap_or("not offered");
+        let cells = [facts.setting, facts.process, power].map(escaped).join("</td><td>");
+        let _ =
+            writeln!(page, "<tr><th>{} {}</th><td>{cells}</td></tr>", facts.name, facts.version);
+    }
+    for (engine, why) in &report.missing {
+        let _ = writeln!(
+            page,
+            "<tr class=\"note\"><th>{}</th><td colspan=\"3\">skipped: {}</td></tr>",
+            engine.name(),
+            escaped(why)
+        );
+    }
+    *page += "</table></div>\n";
+}
+
+/// The rows that are points of a curve, one picture for each curve.
+fn add_curves(page: &mut String, report: &Report) {
+    let mut charts: Vec<&str> = Vec::new();
+    for curve in report.outcomes.iter().filter_map(|outcome| outcome.row.curve.as_ref()) {
+        if !charts.contains(&curve.chart) {
+            charts.push(curve.chart);
+        }
+    }
+    if !charts.is_empty() {
+        *page += "<h2>Curves</h2>\n";
+    }
+    for chart in charts {
+        let points: Vec<&Outcome> = report
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.row.curve.as_ref().is_some_and(|curve| curve.chart == chart))
+            .collect();
+        let Some(first) = points.first() else { continue };
+        let axis = first.row.curve.as_ref().map_or("", |curve| curve.axis);
+        let show = |figure: f64| first.row.unit.show(figure);
+        let picture = curves(&lines(&points), axis, first.row.unit.name(), show);
+        let _ = writeln!(page, "<h3>{}</h3>\n{picture}", escaped(chart));
+    }
+}
+
+/// One line for each engine of these points.
+fn lines(points: &[&Outcome]) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for outcome in points {
+        let x = outcome.row.curve.as_ref().map_or(0, |curve| curve.x) as f64;
+        for (label, job, figures) in sides(outcome) {
+            let Some(spread) = Spread::of(&known(figures)) else { continue };
+            match lines.iter_mut().find(|line| line.label == label) {
+                Some(line) => line.points.push((x, spread.median)),
+                None => lines.push(Line {
+                    label: label.to_owned(),
+                    points: vec![(x, spread.median)],
+                    is_ours: job.engine == Engine::Pkv,
+                }),
+            }
+        }
+    }
+    lines
+}
+
+fn add_rows(page: &mut String, report: &Report) {
+    *page += "<h2>Every row</h2>\n<p class=\"note\">Bars are medians; the line at each end spans the rounds.</p>\n";
+    for outcome in &report.outcomes {
+        let unit = outcome.row.unit.name();
+        let title = escaped(&outcome.row.title);
+        let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
+        let _ = writeln!(page, "<h3>{title}{unit}</h3>\n{}", bars(&bars_of(outcome)));
+    }
+}
+
+fn bars_of(outcome: &Outcome) -> Vec<Bar> {
+    let bar = |(label, job, figures): (&str, crate::jobs::Job, &[Option<f64>])| {
+        let spread = Spread::of(&known(figures))?;
+        Some(Bar {
+            label: label.to_owned(),
+            min: spread.min,
+            median: spread.median,
+            max: spread.max,
+            shown: outcome.row.unit.show(spread.median),
+            is_ours: job.engine == Engine::Pkv,
+        })
+    };
+    sides(outcome).into_iter().filter_map(bar).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::example;
+    use super::*;
+
+    #[test]
+    fn the_page_needs_nothing_else_and_closes_what_it_opens() {
+        let page = page(&example());
+        for loaded in ["src=", "href=", "url(", "@import", "<script"] {
+            assert!(!page.contains(loaded), "{loaded}");
+        }
+        for tag in ["table", "tr", "td", "th", "svg", "h2", "h3", "div", "p", "text"] {
+            let opened = page.matches(&format!("<{tag}>")).count()
+                + page.matches(&format!("<{tag} ")).count();
+            assert_eq!(opened, page.matches(&format!("</{tag}>")).count(), "{tag}");
+        }
+        assert!(page.contains("&lt;here&gt;") && !page.contains("<here>"));
+    }
+
+    #[test]
+    fn every_row_and_every_goal_is_on_it() {
+        let report = example();
+        let page = page(&report);
+        for outcome in &report.outcomes {
+            let title = escaped(&outcome.row.title);
+            assert_eq!(page.matches(&format!("<h3>{title}, ")).count(), 1, "{title}");
+            assert_eq!(page.matches(&format!("<td>{title}</td>")).count(), outcome.verdicts.len());
+        }
+    }
+}
