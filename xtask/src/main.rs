@@ -16,6 +16,7 @@ mod fuzz;
 #[cfg(feature = "demo")]
 mod kill;
 mod mutants;
+mod ratchet;
 mod tidy;
 
 use std::fmt::Write;
@@ -80,14 +81,20 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
         synopsis: "ci [--skip STEP]..",
-        help: "lint, tidy, fuzz, crash, demo (the last three short) and test; stops at the first failure",
+        help: "lint, tidy, ratchet, fuzz, crash, kill, demo (short) and test; stops at the first failure",
         run: ci::run,
     },
     Command {
         name: "bench",
-        synopsis: "bench [NAME] [--quick]",
-        help: "the report against peers, or the row NAME of it; `bench micro` runs the micro-benchmarks",
+        synopsis: "bench [NAME].. [--quick] [..]",
+        help: "the report against peers, or its rows NAME; `bench micro`; see benches/README.md",
         run: bench::run,
+    },
+    Command {
+        name: "ratchet",
+        synopsis: "ratchet [--bless]",
+        help: "calls, allocations and instructions of each operation: none may grow by over 3 %",
+        run: ratchet::run,
     },
     Command {
         name: "fuzz",

@@ -81,11 +81,8 @@ fn add_goals(page: &mut String, report: &Report) {
     for outcome in &report.outcomes {
         for verdict in &outcome.verdicts {
             let ratio = verdict.against.as_deref().and_then(|label| ratio(outcome, label));
-            let outcome_words = match (verdict.is_reached, verdict.short_percent) {
-                (true, _) => "<td class=\"yes\">yes</td>".to_owned(),
-                (false, Some(short)) => format!("<td class=\"no\">no, {short:.0} % short</td>"),
-                (false, None) => "<td class=\"no\">not measured</td>".to_owned(),
-            };
+            let class = if verdict.is_reached { "yes" } else { "no" };
+            let outcome_words = format!("<td class=\"{class}\">{}</td>", verdict.outcome());
             let _ = writeln!(
                 page,
                 "<tr><td>{}</td><td class=\"n\">{}</td><td>{}</td><td class=\"n\">{}</td><td>{}</td>{outcome_words}</tr>",
@@ -93,7 +90,7 @@ fn add_goals(page: &mut String, report: &Report) {
                 escaped(&median(outcome)),
                 escaped(verdict.against.as_deref().unwrap_or("")),
                 ratio.map_or(String::new(), |ratio| ratio.to_string()),
-                escaped(&verdict.goal),
+                escaped(&verdict.asked()),
             );
         }
     }

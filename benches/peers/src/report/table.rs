@@ -80,12 +80,7 @@ fn line(
 }
 
 fn said(verdict: &Verdict) -> String {
-    let outcome = match (verdict.is_reached, verdict.short_percent) {
-        (true, _) => "yes".to_owned(),
-        (false, Some(short)) => format!("NO, {short:.0} % short"),
-        (false, None) => "NO, not measured".to_owned(),
-    };
-    format!("{:>18}  {outcome}", verdict.goal)
+    format!("{:>18}  {}", verdict.asked(), verdict.outcome())
 }
 
 pub(super) fn print_end(report: &Report, time: Duration) {

@@ -13,6 +13,32 @@ pub(crate) struct Verdict {
     pub(crate) is_reached: bool,
     /// How much of the way is missing, in percent of the goal; 0 if it is reached, `None` if nothing was measured.
     pub(crate) short_percent: Option<f64>,
+    /// The older goal, and whether at least it is reached.
+    pub(crate) floor: Option<(String, bool)>,
+}
+
+impl Verdict {
+    /// The goal, with the older one where there is one.
+    pub(crate) fn asked(&self) -> String {
+        match &self.floor {
+            Some((floor, _)) => format!("{} (older: {floor})", self.goal),
+            None => self.goal.clone(),
+        }
+    }
+
+    /// What became of it, in words.
+    pub(crate) fn outcome(&self) -> String {
+        let outcome = match (self.is_reached, self.short_percent) {
+            (true, _) => "yes".to_owned(),
+            (false, Some(short)) => format!("NO, {short:.0} % short"),
+            (false, None) => "NO, not measured".to_owned(),
+        };
+        match &self.floor {
+            Some((_, true)) if !self.is_reached => format!("{outcome}; the older: yes"),
+            Some((_, false)) => format!("{outcome}; the older: NO"),
+            _ => outcome,
+        }
+    }
 }
 
 /// How ours stands to another in each round: above 1 is better, whichever way the figure is good.
@@ -26,64 +52,62 @@ pub(crate) fn advantages(row: &Row, ours: &[Option<f64>], others: &[Option<f64>]
 }
 
 pub(crate) fn of(row: &Row, measured: &Measured) -> Vec<Verdict> {
-    let ours = Spread::of(&known(&measured.ours));
     let mut verdicts = Vec::new();
-    let shown = |figure: f64| {
-        format!("{} {}", row.unit.show(figure), row.unit.name()).trim_end().to_owned()
-    };
-    let mut alone =
-        |goal: String, figure: Option<f64>, limit: f64, is_most: bool, is_reached: bool| {
-            let short = figure.map(|figure| match is_most {
-                true => 100.0 * (figure / limit - 1.0),
-                false => 100.0 * (1.0 - figure / limit),
-            });
-            verdicts.push(Verdict {
-                against: None,
-                goal,
-                is_reached,
-                short_percent: short.map(|short| if is_reached { 0.0 } else { short }),
-            });
-        };
-    let median = ours.map(|ours| ours.median);
-    let max = ours.map(|ours| ours.max);
-    match row.goal {
-        Goal::AtLeast(limit) => {
-            let is_reached = median.is_some_and(|median| median >= limit);
-            alone(format!(">= {}", shown(limit)), median, limit, false, is_reached);
-        }
-        Goal::AtMost(limit) => {
-            let is_reached = median.is_some_and(|median| median <= limit);
-            alone(format!("<= {}", shown(limit)), median, limit, true, is_reached);
-        }
-        Goal::AlwaysBelow(limit) => {
-            let is_reached = max.is_some_and(|max| max < limit);
-            alone(format!("always < {}", shown(limit)), max, limit, true, is_reached);
-        }
-        Goal::None => {}
-    }
+    verdicts.extend(alone(row, Spread::of(&known(&measured.ours))));
     for (other, figures) in row.others.iter().zip(&measured.others) {
         if let Some(least) = other.at_least {
             let advantages = advantages(row, &measured.ours, figures);
-            verdicts.push(ratio(other.label.clone(), least, &advantages));
+            verdicts.push(ratio(other.label.clone(), least, other.floor, &advantages));
         }
     }
     if let Some(least) = row.best {
         let best = best_of_others(row, measured);
         let advantages = advantages(row, &measured.ours, &best);
-        verdicts.push(ratio("the best of them".into(), least, &advantages));
+        verdicts.push(ratio("the best of them".into(), least, None, &advantages));
     }
     verdicts
 }
 
-fn ratio(against: String, least: f64, advantages: &[f64]) -> Verdict {
+/// The goal of our figure alone.
+fn alone(row: &Row, ours: Option<Spread>) -> Option<Verdict> {
+    let median = ours.map(|ours| ours.median);
+    let max = ours.map(|ours| ours.max);
+    let (sign, limit, figure) = match row.goal {
+        Goal::AtLeast(limit) => (">=", limit, median),
+        Goal::AtMost(limit) => ("<=", limit, median),
+        Goal::AlwaysBelow(limit) => ("always <", limit, max),
+        Goal::None => return None,
+    };
+    let is_within = |limit: f64| {
+        figure.is_some_and(|figure| match row.goal {
+            Goal::AtLeast(_) => figure >= limit,
+            Goal::AtMost(_) => figure <= limit,
+            _ => figure < limit,
+        })
+    };
+    let shown = |figure: f64| {
+        format!("{sign} {} {}", row.unit.show(figure), row.unit.name()).trim_end().to_owned()
+    };
+    let off = figure.map(|figure| 100.0 * (figure / limit - 1.0).abs());
+    Some(Verdict {
+        against: None,
+        goal: shown(limit),
+        is_reached: is_within(limit),
+        short_percent: if is_within(limit) { Some(0.0) } else { off },
+        floor: row.floor.map(|floor| (shown(floor), is_within(floor))),
+    })
+}
+
+fn ratio(against: String, least: f64, floor: Option<f64>, advantages: &[f64]) -> Verdict {
     let median = Spread::of(advantages).map(|spread| spread.median);
-    let is_reached = median.is_some_and(|median| median >= least);
+    let is_reached = |least: f64| median.is_some_and(|median| median >= least);
     let short = median.map(|median| 100.0 * (1.0 - median / least));
     Verdict {
         against: Some(against),
         goal: format!(">= {least} x"),
-        is_reached,
-        short_percent: short.map(|short| if is_reached { 0.0 } else { short }),
+        is_reached: is_reached(least),
+        short_percent: short.map(|short| short.max(0.0)),
+        floor: floor.map(|floor| (format!("{floor} x"), is_reached(floor))),
     }
 }
 
@@ -116,17 +140,18 @@ mod tests {
     use super::*;
     use crate::engines::Engine;
     use crate::jobs::{Job, Kind};
-    use crate::rows::{Other, Scale, rows};
+    use crate::rows::{Other, Scale, Unit, rows};
 
     fn row(goal: Goal, better: Better, least: Option<f64>, best: Option<f64>) -> Row {
         let other = |engine: Engine, at_least| Other {
             label: engine.name().into(),
             job: Job::new(Kind::Get, engine, 1),
             at_least,
+            floor: None,
         };
         let others = vec![other(Engine::DashMap, least), other(Engine::Limit, None)];
         let row = rows(Scale::QUICK).remove(0);
-        Row { goal, better, others, best, ..row }
+        Row { goal, better, others, best, floor: None, ..row }
     }
 
     fn measured(ours: &[f64], dashmap: &[f64]) -> Measured {
@@ -175,5 +200,21 @@ mod tests {
         assert_eq!(short(Goal::AtMost(2.0), &[3.0]), Some(50.0));
         assert_eq!(short(Goal::AtLeast(10.0), &[11.0]), Some(0.0));
         assert_eq!(short(Goal::AtLeast(10.0), &[]), None);
+    }
+
+    #[test]
+    fn an_older_goal_is_judged_beside_the_goal() {
+        let mut row = row(Goal::AtMost(1.15), Better::Lower, Some(2.5), None);
+        row.unit = Unit::Plain;
+        row.floor = Some(1.18);
+        row.others[0].floor = Some(1.5);
+        let verdicts = of(&row, &measured(&[1.16], &[2.0]));
+        assert_eq!(verdicts[0].floor, Some(("<= 1.18".into(), true)));
+        assert_eq!(verdicts[0].outcome(), "NO, 1 % short; the older: yes");
+        assert_eq!(verdicts[1].floor, Some(("1.5 x".into(), true)));
+        let verdicts = of(&row, &measured(&[1.2], &[1.2]));
+        assert!(verdicts.iter().all(|v| v.outcome().ends_with("; the older: NO")));
+        let verdicts = of(&row, &measured(&[1.0], &[3.0]));
+        assert!(verdicts.iter().all(|v| v.outcome() == "yes"));
     }
 }

@@ -33,6 +33,7 @@ fn insert_rows(scale: Scale, rows: &mut Vec<Row>) {
         .rounds(scale.rounds)
         .rank(Rank::Goal)
         .against(Engine::DashMap, Some(2.5))
+        .floor(1.5)
         .against(Engine::Papaya, Some(2.0))
         .against(Engine::PersistentKv, Some(4.0))
         .against(Engine::SurrealMx, Some(8.0));
@@ -77,6 +78,7 @@ fn get_rows(scale: Scale, rows: &mut Vec<Row>) {
             .rounds(scale.rounds)
             .rank(Rank::Goal)
             .against(Engine::DashMap, Some(2.0))
+            .floor(1.3)
             .against(Engine::Papaya, Some(2.0))
             .against(Engine::Limit, None)
             .beside(beside),
@@ -86,6 +88,7 @@ fn get_rows(scale: Scale, rows: &mut Vec<Row>) {
             .rounds(scale.rounds)
             .rank(Rank::Goal)
             .against(Engine::DashMap, Some(1.8))
+            .floor(1.3)
             .against(Engine::Papaya, Some(1.5))
             .against_job("pkv, 1 thread", one, Some(1.8))
             .against(Engine::Limit, None)
@@ -164,6 +167,7 @@ fn memory_rows(scale: Scale, rows: &mut Vec<Row>) {
         rows.push(
             memory(format!("anonymous memory / payload, {}", entries(count)), job)
                 .goal(Goal::AtMost(1.15))
+                .floor(1.18)
                 .beside(beside),
         );
     }
@@ -197,6 +201,7 @@ fn open_rows(scale: Scale, rows: &mut Vec<Row>) {
             .goal(Goal::AtLeast(10e6))
             .prepared(Kind::PrepareCompacted, false)
             .against(Engine::PersistentKv, Some(25.0))
+            .floor(12.0)
             .beside(if scale.is_quick { &[] } else { &[Engine::SurrealMx] }),
     );
     rows.push(
@@ -229,23 +234,29 @@ fn stall_rows(scale: Scale, rows: &mut Vec<Row>) {
     let beside = [Engine::PersistentKv, Engine::DashMap, Engine::Fjall];
     let beside = if scale.is_quick { &beside[..0] } else { &beside[..] };
     let row = |title: &str, figure: &'static str, unit: Unit| {
-        Row::new("stall", title, job)
-            .rounds(scale.rounds)
-            .rank(Rank::Short)
-            .figure(figure, unit, Better::Lower)
-            .beside(beside)
+        Row::new("stall", title, job).rounds(scale.rounds).rank(Rank::Short).figure(
+            figure,
+            unit,
+            Better::Lower,
+        )
     };
     rows.push(
         row("longest Process insert, syncs and snapshots run", "max_ms", Unit::Milliseconds)
-            .goal(Goal::AlwaysBelow(5.0)),
+            .goal(Goal::AlwaysBelow(5.0))
+            .floor(10.0)
+            .beside(beside),
     );
     rows.push(
         row("p99.9 of it / p99.9 with no snapshot", "p999_ratio", Unit::Plain)
-            .goal(Goal::AtMost(2.0)),
+            .goal(Goal::AtMost(2.0))
+            .beside(beside),
     );
-    rows.push(row("p99.9 of insert, syncs and snapshots run", "p999_us", Unit::Microseconds));
-    rows.push(row("p99.9 of insert, no snapshot", "quiet_p999_us", Unit::Microseconds));
-    rows.push(row("longest insert, no snapshot", "quiet_max_ms", Unit::Milliseconds));
+    let compared = [
+        ("p99.9 of insert, syncs and snapshots run", "p999_us", Unit::Microseconds),
+        ("p99.9 of insert, no snapshot", "quiet_p999_us", Unit::Microseconds),
+        ("longest insert, no snapshot", "quiet_max_ms", Unit::Milliseconds),
+    ];
+    rows.extend(compared.map(|(title, figure, unit)| row(title, figure, unit).beside(beside)));
 }
 
 fn disk_rows(scale: Scale, rows: &mut Vec<Row>) {
@@ -260,6 +271,7 @@ fn disk_rows(scale: Scale, rows: &mut Vec<Row>) {
     rows.push(
         disk("disk / payload after compaction and close", Kind::Disk, "per_payload")
             .goal(Goal::AtMost(1.05))
+            .floor(1.06)
             .beside(beside),
     );
     let written = "bytes written for a byte of payload, steady overwriting";

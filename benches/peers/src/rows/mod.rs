@@ -19,6 +19,8 @@ pub(crate) struct Row {
     pub(crate) ours: Job,
     /// Of our figure alone.
     pub(crate) goal: Goal,
+    /// The older goal, which must hold in any case: of the kind of `goal`.
+    pub(crate) floor: Option<f64>,
     pub(crate) others: Vec<Other>,
     /// Against the best of the others in each round: our figure is at least so many times as good.
     pub(crate) best: Option<f64>,
@@ -36,8 +38,10 @@ pub(crate) struct Row {
 pub(crate) struct Other {
     pub(crate) label: String,
     pub(crate) job: Job,
-    /// The median of the ratios ours / other is at least this; for comparison if `None`.
+    /// The median of the ratios is at least this; for comparison if `None`.
     pub(crate) at_least: Option<f64>,
+    /// The project's older goal, which must hold in any case.
+    pub(crate) floor: Option<f64>,
 }
 
 /// What makes a store before a job opens it.
@@ -210,6 +214,7 @@ impl Row {
             better: Better::Higher,
             ours,
             goal: Goal::None,
+            floor: None,
             others: Vec::new(),
             best: None,
             prepare: None,
@@ -242,7 +247,16 @@ impl Row {
     }
 
     fn against_job(mut self, label: &str, job: Job, at_least: Option<f64>) -> Self {
-        self.others.push(Other { label: label.to_owned(), job, at_least });
+        self.others.push(Other { label: label.to_owned(), job, at_least, floor: None });
+        self
+    }
+
+    /// Gives the goal against the other that was added last, or if there is none our own, its older one.
+    fn floor(mut self, floor: f64) -> Self {
+        match self.others.last_mut() {
+            Some(other) => other.floor = Some(floor),
+            None => self.floor = Some(floor),
+        }
         self
     }
 
