@@ -37,7 +37,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let mut words = names;
     words.extend(is_quick.then(|| "--quick".to_owned()));
     words.extend(lists.then(|| "--list".to_owned()));
-    words.extend(trial.map(|entries| format!("--try={entries}")));
+    words.extend(trial.iter().flat_map(|entries| ["--try".to_owned(), entries.to_string()]));
     let mut cargo = Cargo::new(["run", "--release", "--quiet"])
         .directory(PEERS)
         .env("CARGO_TARGET_DIR", &target.to_string_lossy());

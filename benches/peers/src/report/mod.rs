@@ -48,6 +48,15 @@ impl Request {
         Ok(request)
     }
 
+    /// What makes this report again, wherever its files go.
+    fn command(&self) -> String {
+        let mut words = vec!["cargo xtask bench".to_owned()];
+        words.extend(self.names.iter().cloned());
+        words.extend(self.is_quick.then(|| "--quick".to_owned()));
+        words.extend(self.try_entries.map(|entries| format!("--try {entries}")));
+        words.join(" ")
+    }
+
     fn rows(&self) -> Result<Vec<Row>, Error> {
         let scale = if self.is_quick { Scale::QUICK } else { Scale::FULL };
         let scale = self.try_entries.map_or(scale, |entries| scale.tried_with(entries));
@@ -99,7 +108,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), Error> {
     let folder = Folder::create()?;
     let mut report = Report {
         machine: Machine::look(&folder.path),
-        command: format!("cargo xtask bench {}", words.join(" ")).trim_end().to_owned(),
+        command: request.command(),
         date: date(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400),
         is_trial: request.try_entries.is_some(),
         missing,
@@ -188,6 +197,7 @@ pub(crate) mod tests {
         let request =
             |words: &str| Request::of(&words.split(' ').map(str::to_owned).collect::<Vec<_>>());
         let wanted = request("get --quick --try 1000 --out x memory").unwrap();
+        assert_eq!(wanted.command(), "cargo xtask bench get memory --quick --try 1000");
         assert!(wanted.is_quick && wanted.try_entries == Some(1000));
         assert_eq!(
             (wanted.out, wanted.names),
