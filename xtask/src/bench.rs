@@ -82,8 +82,23 @@ impl RocksDb {
             folders.into_iter().find(|folder| folder.join("librocksdb.so").exists())
         })?;
         let headers = given("ROCKSDB_INCLUDE_DIR").unwrap_or_else(|| "/usr/include".into());
-        headers.join("rocksdb/c.h").exists().then_some(Self { libraries, headers })
+        let is_complete = headers.join("rocksdb/c.h").exists() && has_libclang();
+        is_complete.then_some(Self { libraries, headers })
     }
+}
+
+/// The crate reads `RocksDB`'s header with libclang; without it, it would not compile, and no report would be.
+fn has_libclang() -> bool {
+    if std::env::var_os("LIBCLANG_PATH").is_some() {
+        return true;
+    }
+    let Ok(folders) = std::fs::read_dir("/usr/lib") else { return false };
+    let of_llvm = folders
+        .flatten()
+        .filter(|entry| entry.file_name().to_str().is_some_and(|name| name.starts_with("llvm-")));
+    of_llvm
+        .map(|entry| entry.path().join("lib"))
+        .any(|lib| ["libclang.so", "libclang.so.1"].iter().any(|name| lib.join(name).exists()))
 }
 
 /// Puts the last report's table into README.
