@@ -184,7 +184,7 @@ impl Engine {
                 version: "heed 0.23",
                 setting: "a transaction a write, MDB_NOSYNC, or a synced commit for Power; a read transaction a read; map 64 GiB",
                 process: "a kill; a power cut may damage the file",
-                power: Some("a power cut: two syncs a commit"),
+                power: Some("a power cut: a sync and a synchronous write of its root, each commit"),
                 is_built: cfg!(feature = "lmdb"),
             },
             Self::RocksDb => Facts {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,7 +44,10 @@ pub(super) fn missing() -> Option<&'static str> {
 pub(super) fn open(folder: &Path, setup: Setup) -> Result<Redis, Error> {
     std::fs::create_dir_all(folder)?;
     // The path of a socket is short, whatever the folder's is.
-    let socket = std::env::temp_dir().join(format!("pkv-peers-{}.sock", std::process::id()));
+    static OPENED: AtomicU64 = AtomicU64::new(0);
+    let number = OPENED.fetch_add(1, Ordering::Relaxed);
+    let name = format!("pkv-peers-{}-{number}.sock", std::process::id());
+    let socket = std::env::temp_dir().join(name);
     let fsync = match setup.level {
         Level::Process => "everysec",
         Level::Power => "always",

@@ -78,11 +78,7 @@ impl Job {
         })?;
         let commits = float(next.load(Ordering::Relaxed));
         let written = float(written_bytes()?.saturating_sub(written));
-        Ok(vec![
-            ("per_second", per_second),
-            ("bytes_per_commit", written / commits),
-            ("per_sync", 1.0),
-        ])
+        Ok(vec![("per_second", per_second), ("bytes_per_commit", written / commits)])
     }
 
     pub(super) fn pipelined(&self, folder: &Path) -> Measured {
