@@ -1,6 +1,7 @@
 //! Measuring: the report against peers (a program and workspace of its own), and the micro-benchmarks.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::arguments::Arguments;
 use crate::cargo::{Cargo, target_directory, workspace};
@@ -17,6 +18,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let writes_readme = arguments.flag("--readme");
     let lists = arguments.flag("--list");
     let trial = arguments.value::<u64>("--try")?;
+    let minutes = arguments.value::<u64>("--minutes")?;
     let names = arguments.names();
     arguments.finish()?;
     let target = target_directory(PEERS);
@@ -28,7 +30,8 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
             .run();
     }
     if writes_readme {
-        if is_quick || is_light || lists || trial.is_some() || !names.is_empty() {
+        let has_other = is_quick || is_light || lists || trial.is_some() || minutes.is_some();
+        if has_other || !names.is_empty() {
             let what = "--readme takes the figures of the last report, and no other word";
             return Err(Failure::Usage(what.to_owned()));
         }
@@ -36,11 +39,18 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     }
     let mut words = names;
     words.extend(is_quick.then(|| "--quick".to_owned()));
+    words.extend(is_light.then(|| "--light".to_owned()));
     words.extend(lists.then(|| "--list".to_owned()));
     words.extend(trial.iter().flat_map(|entries| ["--try".to_owned(), entries.to_string()]));
+    words.extend(minutes.iter().flat_map(|n| ["--minutes".to_owned(), n.to_string()]));
+    // The report names what was measured, and what built it.
+    let revision = printed("git", &["describe", "--always", "--dirty"]);
+    let compiler = printed("rustc", &["--version"]);
     let mut cargo = Cargo::new(["run", "--release", "--quiet"])
         .directory(PEERS)
-        .env("CARGO_TARGET_DIR", &target.to_string_lossy());
+        .env("CARGO_TARGET_DIR", &target.to_string_lossy())
+        .env("PKV_REVISION", &revision)
+        .env("PKV_COMPILER", &compiler);
     let rocksdb = if is_quick || is_light { None } else { RocksDb::find() };
     if let Some(rocksdb) = &rocksdb {
         cargo = cargo
@@ -54,6 +64,17 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
         .arguments(words)
         .arguments(["--out".to_owned(), out.to_string_lossy().into_owned()])
         .run()
+}
+
+/// What a program prints, or that it is unknown.
+fn printed(program: &str, words: &[&str]) -> String {
+    let output = Command::new(program).args(words).current_dir(workspace()).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => "unknown".to_owned(),
+    }
 }
 
 /// Which peers are built. The short report needs no more than a Rust compiler, the light one almost no time to build.
@@ -120,6 +141,9 @@ fn between_marks(readme: &str, figures: &str) -> Result<String, String> {
     if figures.contains("these figures mean nothing") {
         return Err("the last report was a trial: its figures mean nothing".to_owned());
     }
+    if figures.contains("not all goals are in it") {
+        return Err("the last report has not all rows: run `cargo xtask bench`".to_owned());
+    }
     Ok(format!("{before}{}\n\n{}\n\n{}{after}", MARKS[0], figures.trim(), MARKS[1]))
 }
 
@@ -138,9 +162,10 @@ mod tests {
     }
 
     #[test]
-    fn the_figures_of_a_trial_are_refused() {
+    fn the_figures_of_a_trial_or_of_a_part_are_refused() {
         let readme = "<!-- figures --><!-- /figures -->";
         assert!(between_marks(readme, "A trial: these figures mean nothing.").is_err());
+        assert!(between_marks(readme, "A part: not all goals are in it.").is_err());
     }
 
     #[test]

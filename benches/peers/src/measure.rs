@@ -1,11 +1,12 @@
 //! Runs the jobs of rows, round by round, each in a process and a folder of its own.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::Error;
 use crate::engines::Engine;
 use crate::jobs::{Figures, Job};
-use crate::rows::{Prepare, Row};
+use crate::rows::{Prepare, Rounds, Row};
 
 /// Rows one after the other that are measured together: each job once a round, whoever asks for it.
 pub(crate) fn batches(rows: &[Row]) -> impl Iterator<Item = &[Row]> {
@@ -20,29 +21,66 @@ pub(crate) struct Measured {
     pub(crate) others: Vec<Vec<Option<f64>>>,
 }
 
-/// Measures rows that are one batch. A job that fails is told and left out; its figures are missing.
-pub(crate) fn measure(rows: &[Row], folder: &Path) -> Result<Vec<Measured>, Error> {
-    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+/// How long a report may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) start: Instant,
+    /// After so long no batch is begun.
+    pub(crate) limit: Duration,
+    /// So long a batch goes on beyond its least rounds.
+    pub(crate) batch_limit: Duration,
+    /// A job that takes longer is killed.
+    pub(crate) job_limit: Duration,
+}
+
+impl Clock {
+    pub(crate) fn is_up(&self) -> bool {
+        self.start.elapsed() >= self.limit
+    }
+}
+
+/// The jobs that these rows ask for, each once.
+pub(crate) fn jobs(rows: &[Row]) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
-    for job in rows
-        .iter()
-        .flat_map(|row| std::iter::once(row.ours).chain(row.others.iter().map(|other| other.job)))
-    {
-        if !jobs.contains(&job) {
-            jobs.push(job);
+    for row in rows {
+        for job in std::iter::once(row.ours).chain(row.others.iter().map(|other| other.job)) {
+            if !jobs.contains(&job) {
+                jobs.push(job);
+            }
         }
     }
+    jobs
+}
+
+/// Measures rows that are one batch. A job that fails is told and not run again; its figures are missing.
+pub(crate) fn measure(rows: &[Row], folder: &Path, clock: Clock) -> Result<Vec<Measured>, Error> {
+    let Some(first) = rows.first() else { return Ok(Vec::new()) };
+    let jobs = jobs(rows);
     let store = |at: usize| folder.join(at.to_string());
     let mut measured: Vec<Measured> = rows.iter().map(Measured::empty).collect();
-    for round in 0..first.rounds {
+    let mut failed: Vec<Job> = Vec::new();
+    let start = Instant::now();
+    let Rounds { least, most } = first.rounds;
+    for round in 0..most {
+        // A round is begun where its end is likely within the limit.
+        let spent = start.elapsed();
+        let of_round = spent / u32::try_from(round.max(1))?;
+        if round >= least && (spent + of_round > clock.batch_limit || clock.is_up()) {
+            break;
+        }
         let mut done: Vec<(Job, Figures)> = Vec::new();
         for (at, job) in jobs.iter().enumerate() {
-            let is_last = round + 1 == first.rounds;
-            match run(job, first.prepare, round, &store(at)) {
-                Ok(figures) => done.push((*job, figures)),
-                Err(error) => eprintln!("failed: {error}"),
+            if failed.contains(job) {
+                continue;
             }
-            if is_last || !first.prepare.is_some_and(|prepare| !prepare.each_round) {
+            match run(job, first.prepare, round, &store(at), clock.job_limit) {
+                Ok(figures) => done.push((*job, figures)),
+                Err(error) => {
+                    eprintln!("failed: {error}");
+                    failed.push(*job);
+                }
+            }
+            if first.prepare.is_none_or(|prepare| prepare.each_round) {
                 remove(&store(at))?;
             }
         }
@@ -53,22 +91,29 @@ pub(crate) fn measure(rows: &[Row], folder: &Path) -> Result<Vec<Measured>, Erro
             }
         }
     }
+    (0..jobs.len()).try_for_each(|at| remove(&store(at)))?;
     Ok(measured)
 }
 
 impl Measured {
-    fn empty(row: &Row) -> Self {
+    pub(crate) fn empty(row: &Row) -> Self {
         Self { ours: Vec::new(), others: vec![Vec::new(); row.others.len()] }
     }
 }
 
-fn run(job: &Job, prepare: Option<Prepare>, round: usize, folder: &Path) -> Result<Figures, Error> {
+fn run(
+    job: &Job,
+    prepare: Option<Prepare>,
+    round: usize,
+    folder: &Path,
+    limit: Duration,
+) -> Result<Figures, Error> {
     if let Some(prepare) = prepare
         && (prepare.each_round || round == 0)
     {
-        Job { kind: prepare.kind, ..*job }.spawn(folder)?;
+        Job { kind: prepare.kind, ..*job }.spawn(folder, limit)?;
     }
-    job.spawn(folder)
+    job.spawn(folder, limit)
 }
 
 fn figure(done: &[(Job, Figures)], job: &Job, name: &str) -> Option<f64> {
@@ -91,6 +136,32 @@ pub(crate) fn without_missing(rows: &mut [Row]) -> Vec<(Engine, &'static str)> {
         });
     }
     missing
+}
+
+/// The rows that this machine has room for, and for each of the others why it has not: by the bytes of all entries,
+/// four times as much free disk and twice as much memory.
+pub(crate) fn with_room(
+    rows: Vec<Row>,
+    memory_bytes: u64,
+    free_bytes: Option<u64>,
+) -> (Vec<Row>, Vec<String>) {
+    let mut skipped = Vec::new();
+    let fits = |row: &Row| {
+        let bytes = row.ours.entries * row.ours.payload_bytes();
+        let has_disk = free_bytes.is_none_or(|free| 4 * bytes <= free);
+        (memory_bytes == 0 || 2 * bytes <= memory_bytes) && has_disk
+    };
+    let (fitting, others): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(fits);
+    for row in others {
+        let gib = (row.ours.entries * row.ours.payload_bytes()).div_ceil(1 << 30);
+        skipped.push(format!(
+            "{}: {gib} GiB of entries need {} GiB of memory and {} GiB of free disk",
+            row.title,
+            2 * gib,
+            4 * gib
+        ));
+    }
+    (fitting, skipped)
 }
 
 /// Where the stores live while they are measured: below the folder this program was built in, since that is on a

@@ -268,6 +268,11 @@ pub(crate) trait Map: Send + Sync {
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error>;
     /// The length of the value, read without a copy of it where the engine can.
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error>;
+    /// Whether it is there, by the call that returns a copy of the value.
+    fn get_copy(&self, key: &[u8]) -> Result<bool, Error> {
+        Ok(self.get_len(key)?.is_some())
+    }
+
     fn remove(&self, key: &[u8]) -> Result<(), Error>;
     fn len(&self) -> Result<u64, Error>;
 

@@ -35,6 +35,10 @@ impl Map for PkvStore {
         Ok(self.get_with(key, <[u8]>::len)?)
     }
 
+    fn get_copy(&self, key: &[u8]) -> Result<bool, Error> {
+        Ok(self.get(key)?.is_some())
+    }
+
     fn remove(&self, key: &[u8]) -> Result<(), Error> {
         Store::remove(self, key)?;
         Ok(())

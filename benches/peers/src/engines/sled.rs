@@ -1,9 +1,13 @@
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use sled::{Config, Db, Mode};
 
 use super::{CACHE_BYTES, Entry, Level, Map, Setup, count};
 use crate::Error;
+
+/// How long the lock may outlive the store that took it.
+const CLOSING: Duration = Duration::from_secs(5);
 
 pub(super) struct Sled {
     db: Db,
@@ -16,7 +20,15 @@ pub(super) fn open(folder: &Path, setup: Setup) -> Result<Sled, Error> {
         .mode(Mode::HighThroughput)
         .cache_capacity(count(CACHE_BYTES))
         .flush_every_ms(Some(1000));
-    Ok(Sled { db: config.open()?, flushes: setup.level == Level::Power })
+    let start = Instant::now();
+    let db = loop {
+        match config.open() {
+            // A thread of its own holds the lock for a moment after it was closed.
+            Err(_) if start.elapsed() < CLOSING => std::thread::sleep(Duration::from_millis(5)),
+            opened => break opened?,
+        }
+    };
+    Ok(Sled { db, flushes: setup.level == Level::Power })
 }
 
 impl Sled {

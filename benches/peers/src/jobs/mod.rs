@@ -20,6 +20,26 @@ use crate::workload::{KEY_BYTES, Keys, VALUE_BYTES, fill, key, value};
 /// The hidden first word of a job's command line.
 pub(crate) const COMMAND: &str = "job";
 
+/// Numbers of threads, and what the figures of each are called.
+pub(crate) const THREADS: [AtThreads; 7] = [
+    AtThreads { threads: 1, get: "get_1", overwrite: "overwrite_1", commits: "commits_1" },
+    AtThreads { threads: 2, get: "get_2", overwrite: "overwrite_2", commits: "commits_2" },
+    AtThreads { threads: 4, get: "get_4", overwrite: "overwrite_4", commits: "commits_4" },
+    AtThreads { threads: 8, get: "get_8", overwrite: "overwrite_8", commits: "commits_8" },
+    AtThreads { threads: 16, get: "get_16", overwrite: "overwrite_16", commits: "commits_16" },
+    AtThreads { threads: 64, get: "get_64", overwrite: "overwrite_64", commits: "commits_64" },
+    AtThreads { threads: 256, get: "get_256", overwrite: "overwrite_256", commits: "commits_256" },
+];
+
+/// One of [`THREADS`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AtThreads {
+    pub(crate) threads: u64,
+    pub(crate) get: &'static str,
+    pub(crate) overwrite: &'static str,
+    pub(crate) commits: &'static str,
+}
+
 /// What the job prints that is killed when it says so.
 const READY: &str = "ready";
 
@@ -44,30 +64,27 @@ pub(crate) enum Kind {
     Insert,
     /// New values of the same size: `per_second`.
     Overwrite,
-    /// New values of half to twice the size: `per_second`.
-    Resize,
     /// Keys that are there: `per_second`.
     Get,
-    /// Keys that are not there: `per_second`.
-    GetMiss,
     /// Sixteen keys a call: `per_second`, in keys.
     GetMany,
+    /// The same keys, each by a call of its own that returns a copy as well: `per_second`.
+    GetSingly,
     /// One key, read by all threads while one more updates it: `per_second`, of the reads.
     HotKey,
-    /// YCSB, zipfian: half reads, half updates: `per_second`.
-    YcsbA,
-    /// 95 % reads, 5 % updates.
-    YcsbB,
-    /// Reads.
-    YcsbC,
-    /// 95 % reads of the latest, 5 % inserts.
-    YcsbD,
-    /// Half reads, half read, change, write.
-    YcsbF,
-    /// Removes all: `per_second`.
-    Remove,
-    /// New keys, a hundred a batch: `per_second`, in keys.
-    Batch,
+    /// One load, then reads and YCSB in its own order, each for a while: `hit_zipfian`, `miss`, `miss_zipfian`,
+    /// `ycsb_a` (half reads, half updates), `ycsb_b` (95 % reads), `ycsb_c` (reads), `ycsb_f` (half reads, half read,
+    /// change, write), `ycsb_d` (95 % reads of the latest, 5 % inserts).
+    Mixed,
+    /// One load, then each for a while: `resize` (values of half to twice the size), `batch` (new keys, a hundred a
+    /// batch, counted in keys), `remove`.
+    Writes,
+    /// One load, then each for a while: `overwrite`, `ycsb_a`.
+    Durable,
+    /// One load, then `get_N` and `overwrite_N` for each number of threads in [`THREADS`].
+    Threads,
+    /// New keys, then reads: `insert`, `get`.
+    Sized,
     /// Loads, then reads: `insert_ns` of the last tenth, `get_ns`.
     Growth,
     /// After loading: `bytes` of anonymous memory above what the process held before, `per_payload`.
@@ -97,6 +114,8 @@ pub(crate) enum Kind {
     Stall,
     /// New keys that survive a power cut: `per_second`, `per_sync` where known, `bytes_per_commit`.
     Power,
+    /// The same with each number of threads in [`THREADS`]: `commits_N`.
+    PowerThreads,
     /// The same from one thread that waits for none of them: `bytes_per_second` of the log.
     Pipelined,
     /// `bytes_per_second` of a snapshot.
@@ -104,21 +123,18 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 30] = [
+    const ALL: [(Self, &'static str); 28] = [
         (Self::Insert, "insert"),
         (Self::Overwrite, "overwrite"),
-        (Self::Resize, "resize"),
         (Self::Get, "get"),
-        (Self::GetMiss, "get-miss"),
         (Self::GetMany, "get-many"),
+        (Self::GetSingly, "get-singly"),
         (Self::HotKey, "hot-key"),
-        (Self::YcsbA, "ycsb-a"),
-        (Self::YcsbB, "ycsb-b"),
-        (Self::YcsbC, "ycsb-c"),
-        (Self::YcsbD, "ycsb-d"),
-        (Self::YcsbF, "ycsb-f"),
-        (Self::Remove, "remove"),
-        (Self::Batch, "batch"),
+        (Self::Mixed, "mixed"),
+        (Self::Writes, "writes"),
+        (Self::Durable, "durable"),
+        (Self::Threads, "threads"),
+        (Self::Sized, "sized"),
         (Self::Growth, "growth"),
         (Self::Memory, "memory"),
         (Self::MemoryChurn, "memory-churn"),
@@ -133,6 +149,7 @@ impl Kind {
         (Self::OpenLog, "open-log"),
         (Self::Stall, "stall"),
         (Self::Power, "power"),
+        (Self::PowerThreads, "power-threads"),
         (Self::Pipelined, "pipelined"),
         (Self::SnapshotWrite, "snapshot-write"),
     ];
@@ -187,8 +204,9 @@ impl Job {
         })
     }
 
-    /// Runs it as a process of its own. Its store lives in `folder`, and stays there.
-    pub(crate) fn spawn(&self, folder: &Path) -> Result<Figures, Error> {
+    /// Runs it as a process of its own, which is killed if it takes longer than `limit`. Its store lives in `folder`,
+    /// and stays there.
+    pub(crate) fn spawn(&self, folder: &Path, limit: Duration) -> Result<Figures, Error> {
         let mut process = Command::new(std::env::current_exe()?)
             .arg(COMMAND)
             .args(self.words())
@@ -197,16 +215,27 @@ impl Job {
             .stderr(Stdio::inherit())
             .spawn()?;
         let mut printed = BufReader::new(process.stdout.take().ok_or("no standard output")?);
-        let mut output = String::new();
-        if self.kind == Kind::PrepareKilled {
-            printed.read_line(&mut output)?;
-            let is_ready = output.trim_end() == READY;
+        let is_killed_when_ready = self.kind == Kind::PrepareKilled;
+        let (sender, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut output = String::new();
+            let outcome = match is_killed_when_ready {
+                true => printed.read_line(&mut output),
+                false => printed.read_to_string(&mut output),
+            };
+            // The report may have ended meanwhile.
+            let _ = sender.send(outcome.map(|_| output));
+        });
+        let output = receiver.recv_timeout(limit);
+        if is_killed_when_ready || output.is_err() {
             process.kill()?;
-            process.wait()?;
-            return if is_ready { Ok(Figures::new()) } else { Err(self.failed("not ready")) };
         }
-        printed.read_to_string(&mut output)?;
         let status = process.wait()?;
+        let output = output.map_err(|_| self.failed(format!("not done after {limit:?}")))??;
+        if is_killed_when_ready {
+            let is_ready = output.trim_end() == READY;
+            return if is_ready { Ok(Figures::new()) } else { Err(self.failed(status)) };
+        }
         if !status.success() {
             return Err(self.failed(status));
         }
@@ -225,14 +254,14 @@ impl Job {
     fn measure(&self, folder: &Path) -> Measured {
         match self.kind {
             Kind::Insert => self.insert(folder),
-            Kind::Overwrite | Kind::Resize => self.overwrite(folder),
-            Kind::Get | Kind::GetMiss | Kind::GetMany => self.get(folder),
+            Kind::Overwrite => self.overwrite(folder),
+            Kind::Get | Kind::GetMany | Kind::GetSingly => self.get(folder),
             Kind::HotKey => self.hot_key(folder),
-            Kind::YcsbA | Kind::YcsbB | Kind::YcsbC | Kind::YcsbD | Kind::YcsbF => {
-                self.ycsb(folder)
-            }
-            Kind::Remove => self.remove(folder),
-            Kind::Batch => self.batch(folder),
+            Kind::Mixed => self.mixed(folder),
+            Kind::Writes => self.writes(folder),
+            Kind::Durable => self.durable(folder),
+            Kind::Threads => self.threads(folder),
+            Kind::Sized => self.sized(folder),
             Kind::Growth => self.growth(folder),
             Kind::Memory => self.memory(folder),
             Kind::MemoryChurn => self.memory_churn(folder),
@@ -246,6 +275,7 @@ impl Job {
             Kind::Open | Kind::OpenLog => self.open(folder),
             Kind::Stall => self.stall(folder),
             Kind::Power => self.power(folder),
+            Kind::PowerThreads => self.power_threads(folder),
             Kind::Pipelined => self.pipelined(folder),
             Kind::SnapshotWrite => self.snapshot_write(folder),
         }
@@ -264,23 +294,27 @@ impl Job {
         self.value_bytes + KEY_BYTES as u64
     }
 
-    fn open_loaded(&self, folder: &Path) -> Result<Box<dyn Map>, Error> {
+    /// All entries by single writes, as a program would have made them.
+    fn open_inserted(&self, folder: &Path) -> Result<Box<dyn Map>, Error> {
         let map = crate::engines::open(self.engine, folder, self.setup())?;
-        self.load(&*map)?;
+        self.insert_range(&*map, 0, self.entries)?;
         Ok(map)
     }
 
-    /// Inserts every entry, in batches where each must be synced.
-    fn load(&self, map: &dyn Map) -> Result<(), Error> {
-        if self.level == Level::Process {
-            return self.insert_range(map, 0, self.entries);
-        }
+    /// All entries by batches and without a sync for each, for jobs that measure what comes after.
+    fn open_loaded(&self, folder: &Path) -> Result<Box<dyn Map>, Error> {
+        let open = |level| crate::engines::open(self.engine, folder, Setup::at(level));
+        let map = open(Level::Process)?;
         for from in (0..self.entries).step_by(1000) {
             let numbers = from..self.entries.min(from + 1000);
             let entry = |number| (key(number).to_vec(), value(number, self.value_len()));
             map.insert_batch(&numbers.map(entry).collect::<Vec<_>>())?;
         }
-        Ok(())
+        if self.level == Level::Process {
+            return Ok(map);
+        }
+        map.close()?;
+        open(self.level)
     }
 
     fn insert_range(&self, map: &dyn Map, from: u64, to: u64) -> Result<(), Error> {

@@ -9,13 +9,13 @@ use crate::engines::{Engine, Setup, open};
 
 impl Job {
     pub(super) fn prepare_closed(&self, folder: &Path) -> Measured {
-        self.open_loaded(folder)?.close()?;
+        self.open_inserted(folder)?.close()?;
         Ok(Vec::new())
     }
 
     /// Waits to be killed.
     pub(super) fn prepare_killed(&self, folder: &Path) -> Measured {
-        let _map = self.open_loaded(folder)?;
+        let _map = self.open_inserted(folder)?;
         println!("{READY}");
         std::io::stdout().flush()?;
         loop {
@@ -27,10 +27,10 @@ impl Job {
         if self.engine == Engine::PersistentKv {
             // Its snapshot begins with the last write, and dropping the store waits for it.
             let setup = Setup { snapshot_interval: Some(self.entries), ..self.setup() };
-            self.load(&*open(self.engine, folder, setup)?)?;
+            self.insert_range(&*open(self.engine, folder, setup)?, 0, self.entries)?;
             return Ok(Vec::new());
         }
-        let mut map = self.open_loaded(folder)?;
+        let mut map = self.open_inserted(folder)?;
         map.compact()?;
         map.close()?;
         Ok(Vec::new())
@@ -38,7 +38,7 @@ impl Job {
 
     pub(super) fn prepare_log(&self, folder: &Path) -> Measured {
         let map = open(self.engine, folder, Setup { compacts: false, ..self.setup() })?;
-        self.load(&*map)?;
+        self.insert_range(&*map, 0, self.entries)?;
         map.close()?;
         Ok(Vec::new())
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use pkv_fs::{CountingFs, Counts, File, Fs, StdFs};
 use pkv_store::Durability;
 
-use super::{Job, Measured, float, rate};
+use super::{Job, Measured, THREADS, float, rate};
 use crate::Error;
 use crate::engines::pkv::{PkvStore, options};
 use crate::engines::{Engine, Map, open, pkv};
@@ -62,6 +62,26 @@ impl Job {
         Ok(figures)
     }
 
+    pub(super) fn power_threads(&self, folder: &Path) -> Measured {
+        let map = open(self.engine, folder, self.setup())?;
+        let next = AtomicU64::new(0);
+        let mut figures = Vec::new();
+        for at in THREADS {
+            let per_second = Self { threads: at.threads, ..*self }.for_a_while(|_| {
+                let (map, next) = (&map, &next);
+                let mut value = value(0, self.value_len());
+                move || {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    fill(&mut value, number);
+                    map.insert(&key(number), &value)
+                }
+            })?;
+            figures.push((at.commits, per_second));
+        }
+        self.check_len(&*map, next.load(Ordering::Relaxed))?;
+        Ok(figures)
+    }
+
     /// Write and fdatasync, one after the other, into a file whose blocks are there.
     fn bare_power(&self, folder: &Path) -> Measured {
         let file = Bare::create(folder, BARE_FILE_BYTES)?;
@@ -112,7 +132,7 @@ impl Job {
             return bandwidth(folder, self.entries * self.payload_bytes() * 103 / 100);
         }
         let store = pkv::open(folder, self.setup())?;
-        self.load(&store)?;
+        self.insert_range(&store, 0, self.entries)?;
         store.sync()?;
         let start = Instant::now();
         store.compact()?;

@@ -16,7 +16,7 @@ const CHURN: u64 = 5;
 impl Job {
     pub(super) fn memory(&self, folder: &Path) -> Measured {
         let before = anonymous_memory_bytes()?;
-        let map = self.open_loaded(folder)?;
+        let map = self.open_inserted(folder)?;
         let bytes = float(anonymous_memory_bytes()?.saturating_sub(before));
         self.check_len(&*map, self.entries)?;
         let payload = float(self.entries * self.payload_bytes());
@@ -45,7 +45,7 @@ impl Job {
 
     pub(super) fn memory_snapshot(&self, folder: &Path) -> Measured {
         let before = anonymous_memory_bytes()?;
-        let mut map = self.open_loaded(folder)?;
+        let mut map = self.open_inserted(folder)?;
         let (outcome, peak) =
             watching(Duration::from_millis(1), anonymous_memory_bytes, || map.compact())?;
         outcome?;

@@ -6,7 +6,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Job, Kind, Measured, float, rate};
+use super::{Job, Kind, Measured, THREADS, float, rate};
 use crate::Error;
 use crate::engines::probe::Probe;
 use crate::engines::{Engine, Level, Map, open};
@@ -18,7 +18,22 @@ const MANY: usize = 16;
 const BATCH: u64 = 100;
 /// Calls between two looks at the clock.
 const BURST: u64 = 64;
+/// The first of numbers whose keys are never inserted.
+const ABSENT: u64 = 1 << 40;
 const PANICKED: &str = "a thread of the job panicked";
+
+/// How YCSB's workloads differ.
+#[derive(Clone, Copy)]
+struct Mix {
+    reads_percent: u64,
+    /// Whether a write is of a value that was read.
+    reads_first: bool,
+    /// Whether reads are of the latest entries, and writes of new ones.
+    is_latest: bool,
+}
+
+/// Workload C.
+const READS: Mix = Mix { reads_percent: 100, reads_first: false, is_latest: false };
 
 impl Job {
     pub(super) fn insert(&self, folder: &Path) -> Measured {
@@ -30,30 +45,37 @@ impl Job {
 
     pub(super) fn overwrite(&self, folder: &Path) -> Measured {
         let map = self.open_loaded(folder)?;
-        let chooser = Chooser::new(self.keys, self.entries);
-        let longest =
-            if self.kind == Kind::Resize { 2 * self.value_len() } else { self.value_len() };
-        let per_second = self.for_a_while(|thread| {
-            let (map, chooser, mut random) = (&*map, &chooser, Random::of(thread));
-            let mut buffer = value(0, longest);
-            move || {
-                let number = chooser.choose(&mut random);
-                let bytes = match self.kind {
-                    Kind::Resize => self.resized(&mut random),
-                    _ => self.value_len(),
-                };
-                fill(&mut buffer, number);
-                map.insert(&key(number), &buffer[..bytes])
-            }
-        })?;
+        let per_second = self.overwrites(&*map)?;
         self.check_len(&*map, self.entries)?;
         Ok(vec![("per_second", per_second)])
     }
 
-    /// From half to twice the size of a value.
-    fn resized(&self, random: &mut Random) -> usize {
+    fn overwrites(&self, map: &dyn Map) -> Result<f64, Error> {
+        let chooser = Chooser::new(self.keys, self.entries);
+        self.for_a_while(|thread| {
+            let (chooser, mut random) = (&chooser, Random::of(thread));
+            let mut buffer = value(0, self.value_len());
+            move || {
+                let number = chooser.choose(&mut random);
+                fill(&mut buffer, number);
+                map.insert(&key(number), &buffer)
+            }
+        })
+    }
+
+    /// Values of half to twice the size.
+    fn resizes(&self, map: &dyn Map) -> Result<f64, Error> {
         let half = self.value_bytes / 2;
-        usize::try_from(half + random.below(3 * half + 1)).unwrap_or(0)
+        self.for_a_while(|thread| {
+            let mut random = Random::of(thread);
+            let mut buffer = value(0, 2 * self.value_len());
+            move || {
+                let number = random.below(self.entries);
+                let bytes = usize::try_from(half + random.below(3 * half + 1))?;
+                fill(&mut buffer, number);
+                map.insert(&key(number), &buffer[..bytes])
+            }
+        })
     }
 
     pub(super) fn get(&self, folder: &Path) -> Measured {
@@ -61,23 +83,54 @@ impl Job {
             Engine::Limit => Box::new(Probe::of(self.entries, self.value_len())?),
             _ => self.open_loaded(folder)?,
         };
+        let per_second = match self.kind {
+            Kind::GetMany => self.gets_of_many(|keys| map.get_many(keys))?,
+            Kind::GetSingly => self.gets_of_many(|keys| {
+                keys.iter().try_fold(0, |found, key| Ok(found + usize::from(map.get_copy(key)?)))
+            })?,
+            _ => self.hits(&*map)?,
+        };
+        Ok(vec![("per_second", per_second)])
+    }
+
+    fn hits(&self, map: &dyn Map) -> Result<f64, Error> {
         let chooser = Chooser::new(self.keys, self.entries);
-        let keys_per_call = if self.kind == Kind::GetMany { MANY } else { 1 };
-        let calls_per_second = self.for_a_while(|thread| {
-            let (map, chooser, mut random) = (&*map, &chooser, Random::of(thread));
-            move || match self.kind {
-                Kind::GetMany => get_many(map, chooser, &mut random),
-                Kind::GetMiss => {
-                    let number = self.entries + chooser.choose(&mut random);
-                    expect(black_box(map.get_len(&key(number))?), None, number)
-                }
-                _ => {
-                    let number = chooser.choose(&mut random);
-                    expect(black_box(map.get_len(&key(number))?), Some(self.value_len()), number)
-                }
+        self.for_a_while(|thread| {
+            let (chooser, mut random) = (&chooser, Random::of(thread));
+            move || {
+                let number = chooser.choose(&mut random);
+                expect(black_box(map.get_len(&key(number))?), Some(self.value_len()), number)
+            }
+        })
+    }
+
+    fn misses(&self, map: &dyn Map) -> Result<f64, Error> {
+        let chooser = Chooser::new(self.keys, self.entries);
+        self.for_a_while(|thread| {
+            let (chooser, mut random) = (&chooser, Random::of(thread));
+            move || {
+                let number = ABSENT + chooser.choose(&mut random);
+                expect(black_box(map.get_len(&key(number))?), None, number)
+            }
+        })
+    }
+
+    /// Calls with some keys; the keys a second.
+    fn gets_of_many(
+        &self,
+        get: impl Fn(&[&[u8]]) -> Result<usize, Error> + Sync,
+    ) -> Result<f64, Error> {
+        let chooser = Chooser::new(self.keys, self.entries);
+        let calls = self.for_a_while(|thread| {
+            let (get, chooser, mut random) = (&get, &chooser, Random::of(thread));
+            move || {
+                let keys: [_; MANY] = std::array::from_fn(|_| key(chooser.choose(&mut random)));
+                let found = black_box(get(&keys.each_ref().map(|key| key.as_slice()))?);
+                let all = found == MANY;
+                if all { Ok(()) } else { Err(format!("{found} of {MANY} keys are there").into()) }
             }
         })?;
-        Ok(vec![("per_second", calls_per_second * float(keys_per_call))])
+        Ok(calls * float(MANY))
     }
 
     pub(super) fn hot_key(&self, folder: &Path) -> Measured {
@@ -102,34 +155,80 @@ impl Job {
         Ok(vec![("per_second", per_second)])
     }
 
-    pub(super) fn ycsb(&self, folder: &Path) -> Measured {
+    pub(super) fn mixed(&self, folder: &Path) -> Measured {
         let map = self.open_loaded(folder)?;
+        let map = &*map;
+        let zipfian = Self { keys: Keys::Zipfian, ..*self };
+        Ok(vec![
+            ("miss", self.misses(map)?),
+            ("miss_zipfian", zipfian.misses(map)?),
+            ("hit_zipfian", zipfian.hits(map)?),
+            ("ycsb_a", self.ycsb(map, Mix { reads_percent: 50, ..READS })?),
+            ("ycsb_b", self.ycsb(map, Mix { reads_percent: 95, ..READS })?),
+            ("ycsb_c", self.ycsb(map, READS)?),
+            ("ycsb_f", self.ycsb(map, Mix { reads_percent: 50, reads_first: true, ..READS })?),
+            ("ycsb_d", self.ycsb(map, Mix { reads_percent: 95, is_latest: true, ..READS })?),
+        ])
+    }
+
+    pub(super) fn writes(&self, folder: &Path) -> Measured {
+        let map = self.open_loaded(folder)?;
+        Ok(vec![
+            ("resize", self.resizes(&*map)?),
+            ("batch", self.batches(&*map)?),
+            ("remove", self.removes(&*map)?),
+        ])
+    }
+
+    pub(super) fn durable(&self, folder: &Path) -> Measured {
+        let map = self.open_loaded(folder)?;
+        Ok(vec![
+            ("overwrite", self.overwrites(&*map)?),
+            ("ycsb_a", self.ycsb(&*map, Mix { reads_percent: 50, ..READS })?),
+        ])
+    }
+
+    pub(super) fn threads(&self, folder: &Path) -> Measured {
+        let map = self.open_loaded(folder)?;
+        let mut figures = Vec::new();
+        for at in THREADS {
+            figures.push((at.get, Self { threads: at.threads, ..*self }.hits(&*map)?));
+        }
+        for at in THREADS {
+            figures.push((at.overwrite, Self { threads: at.threads, ..*self }.overwrites(&*map)?));
+        }
+        self.check_len(&*map, self.entries)?;
+        Ok(figures)
+    }
+
+    pub(super) fn sized(&self, folder: &Path) -> Measured {
+        let map = open(self.engine, folder, self.setup())?;
+        let time = self.on_parts(|from, to| self.insert_range(&*map, from, to))?;
+        self.check_len(&*map, self.entries)?;
+        Ok(vec![("insert", rate(self.entries, time)), ("get", self.hits(&*map)?)])
+    }
+
+    fn ycsb(&self, map: &dyn Map, mix: Mix) -> Result<f64, Error> {
         let chooser = Chooser::new(Keys::Zipfian, self.entries);
         let recency = Zipf::over(self.entries);
-        let reads_percent = match self.kind {
-            Kind::YcsbA | Kind::YcsbF => 50,
-            Kind::YcsbB | Kind::YcsbD => 95,
-            _ => 100,
-        };
-        // For D: the next number to insert, and how many numbers are surely there.
+        // The next number to insert, and how many numbers are surely there.
         let next = AtomicU64::new(self.entries);
-        let is_latest = self.kind == Kind::YcsbD;
-        let per_second = self.for_a_while(|thread| {
-            let (map, chooser, recency, next) = (&*map, &chooser, &recency, &next);
+        self.for_a_while(|thread| {
+            let (chooser, recency, next) = (&chooser, &recency, &next);
             let mut random = Random::of(thread);
             let mut buffer = value(0, self.value_len());
             move || {
-                let is_read = random.below(100) < reads_percent;
-                if is_latest && !is_read {
+                let is_read = random.below(100) < mix.reads_percent;
+                if mix.is_latest && !is_read {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     fill(&mut buffer, number);
                     return map.insert(&key(number), &buffer);
                 }
-                let number = match is_latest {
+                let number = match mix.is_latest {
                     true => next.load(Ordering::Relaxed) - 1 - recency.rank(&mut random),
                     false => chooser.choose(&mut random),
                 };
-                if is_read || self.kind == Kind::YcsbF {
+                if is_read || mix.reads_first {
                     let found = black_box(map.get_len(&key(number))?);
                     // The latest of all may be on its way in another thread.
                     if number < self.entries {
@@ -142,34 +241,47 @@ impl Job {
                 }
                 Ok(())
             }
-        })?;
-        Ok(vec![("per_second", per_second)])
+        })
     }
 
-    pub(super) fn remove(&self, folder: &Path) -> Measured {
-        let map = self.open_loaded(folder)?;
-        let time = self.on_parts(|from, to| (from..to).try_for_each(|n| map.remove(&key(n))))?;
-        self.check_len(&*map, 0)?;
-        Ok(vec![("per_second", rate(self.entries, time))])
-    }
-
-    pub(super) fn batch(&self, folder: &Path) -> Measured {
-        let map = open(self.engine, folder, self.setup())?;
-        let time = self.on_parts(|from, to| {
-            let mut start = from;
-            while start < to {
-                let end = to.min(start + BATCH);
-                let entry = |number| (key(number).to_vec(), value(number, self.value_len()));
-                map.insert_batch(&(start..end).map(entry).collect::<Vec<_>>())?;
-                start = end;
+    fn removes(&self, map: &dyn Map) -> Result<f64, Error> {
+        let next = AtomicU64::new(0);
+        let limit = Duration::from_millis(self.millis);
+        let start = Instant::now();
+        let time = self.on_parts(|_, _| {
+            // Whatever comes first: the end of the time or of the entries.
+            loop {
+                let from = next.fetch_add(BURST, Ordering::Relaxed);
+                if from >= self.entries || start.elapsed() >= limit {
+                    return Ok(());
+                }
+                (from..self.entries.min(from + BURST)).try_for_each(|n| map.remove(&key(n)))?;
             }
-            Ok(())
         })?;
-        self.check_len(&*map, self.entries)?;
-        Ok(vec![("per_second", rate(self.entries, time))])
+        // Each thread drew one burst that it did not do.
+        let drawn = next.load(Ordering::Relaxed) - self.threads * BURST;
+        Ok(rate(drawn.min(self.entries), time))
+    }
+
+    /// New keys, in keys a second.
+    fn batches(&self, map: &dyn Map) -> Result<f64, Error> {
+        let next = AtomicU64::new(self.entries);
+        let batches = self.for_a_while(|_| {
+            let next = &next;
+            move || {
+                let from = next.fetch_add(BATCH, Ordering::Relaxed);
+                let entry = |number| (key(number).to_vec(), value(number, self.value_len()));
+                map.insert_batch(&(from..from + BATCH).map(entry).collect::<Vec<_>>())
+            }
+        })?;
+        Ok(batches * float(BATCH))
     }
 
     pub(super) fn growth(&self, folder: &Path) -> Measured {
+        if self.engine == Engine::Limit {
+            let per_second = self.hits(&Probe::of(self.entries, self.value_len())?)?;
+            return Ok(vec![("get_ns", 1e9 / per_second)]);
+        }
         let map = open(self.engine, folder, self.setup())?;
         let last_tenth = self.entries - self.entries / 10;
         self.insert_range(&*map, 0, last_tenth)?;
@@ -177,14 +289,7 @@ impl Job {
         self.insert_range(&*map, last_tenth, self.entries)?;
         let insert = start.elapsed();
         self.check_len(&*map, self.entries)?;
-        let chooser = Chooser::new(Keys::Uniform, self.entries);
-        let gets_per_second = self.for_a_while(|thread| {
-            let (map, chooser, mut random) = (&*map, &chooser, Random::of(thread));
-            move || {
-                let number = chooser.choose(&mut random);
-                expect(black_box(map.get_len(&key(number))?), Some(self.value_len()), number)
-            }
-        })?;
+        let gets_per_second = self.hits(&*map)?;
         let inserts = (self.entries - last_tenth).max(1);
         Ok(vec![
             ("insert_ns", insert.as_secs_f64() * 1e9 / float(inserts)),
@@ -241,12 +346,6 @@ impl Job {
         let longest = counted.iter().map(|(_, time)| *time).max().unwrap_or(limit);
         Ok(rate(counted.iter().map(|(calls, _)| calls).sum(), longest))
     }
-}
-
-fn get_many(map: &dyn Map, chooser: &Chooser, random: &mut Random) -> Result<(), Error> {
-    let keys: [_; MANY] = std::array::from_fn(|_| key(chooser.choose(random)));
-    let found = black_box(map.get_many(&keys.each_ref().map(|key| key.as_slice()))?);
-    if found == MANY { Ok(()) } else { Err(format!("{found} of {MANY} keys are there").into()) }
 }
 
 fn expect(found: Option<usize>, expected: Option<usize>, number: u64) -> Result<(), Error> {

@@ -1,19 +1,24 @@
-//! README's table: every goal, in Markdown.
+//! README's table: the figures that have goals, in Markdown.
 
 use std::fmt::Write;
 
-use super::verdict::{advantages, known};
+use super::verdict::{Verdict, advantages, best_of_others, known};
 use super::{Outcome, Report};
-use crate::rows::Rank;
+use crate::engines::Engine;
+use crate::jobs::Kind;
+use crate::rows::{Better, Rank, Row};
 use crate::statistics::Spread;
 use crate::workload::{KEY_BYTES, VALUE_BYTES};
+
+/// Words of titles that are code.
+const CODE: [&str; 5] = ["Process", "Power", "get_with", "get_many", "on_durable"];
 
 /// The text between the marks of README.
 pub(super) fn table(report: &Report) -> String {
     let mut text = wrapped(&format!(
         "Printed by `{}` on {}: {}. {KEY_BYTES}-byte random keys, {VALUE_BYTES}-byte values, medians of interleaved \
-         rounds; a ratio says how many times as good pkv was within a round. What each engine survives is printed with \
-         the report.",
+         rounds; the ratio is pkv / other, with the least and the greatest of a round. What each engine survives is \
+         printed with the report.",
         report.command,
         report.date,
         report.machine.description()
@@ -21,41 +26,113 @@ pub(super) fn table(report: &Report) -> String {
     if report.is_trial {
         text += "\nA trial with few entries: these figures mean nothing.\n";
     }
-    text += "\n| figure | pkv | other | ratio | goal | reached |\n|---|---|---|---|---|---|\n";
+    if report.is_part {
+        text += "\nA part of the report: not all goals are in it.\n";
+    }
+    text += "\n| figure | pkv | other | ratio |\n|---|---|---|---|\n";
     for outcome in report.outcomes.iter().filter(|outcome| outcome.row.rank == Rank::Goal) {
         add_row(&mut text, outcome);
     }
-    text
+    text + "\n" + &wrapped(&reached(report))
 }
 
 fn add_row(text: &mut String, outcome: &Outcome) {
-    let Outcome { row, measured, verdicts } = outcome;
+    let Outcome { row, measured, .. } = outcome;
     let unit = row.unit.name();
-    let title = if unit.is_empty() { row.title.clone() } else { format!("{}, {unit}", row.title) };
+    let unit = if unit.is_empty() { String::new() } else { format!(", {unit}") };
+    let title = format!("{}{unit}", with_code(&row.title));
     let shown = |figures: &[Option<f64>]| {
         Spread::of(&known(figures)).map_or("failed".into(), |spread| row.unit.show(spread.median))
     };
     let ours = shown(&measured.ours);
-    // Each goal is a line; the title stands in the first.
-    for (at, verdict) in verdicts.iter().enumerate() {
-        let figure = if at == 0 { title.as_str() } else { "" };
-        let other = verdict.against.as_deref().and_then(|label| {
-            let others = row.others.iter().zip(&measured.others);
-            others.filter(|(other, _)| other.label == label).map(|(_, figures)| figures).next()
+    let mut lines: Vec<String> = Vec::new();
+    for (label, figures) in compared(outcome) {
+        let ratio = Spread::of(&quotients(row, &measured.ours, &figures));
+        let ratio = ratio.map_or(String::new(), |ratio| match known(&figures).len() {
+            1 => format!("{:.2}", ratio.median),
+            _ => ratio.to_string(),
         });
-        let ratio = other.map(|figures| advantages(row, &measured.ours, figures));
-        let ratio = ratio.and_then(|ratios| Spread::of(&ratios));
-        let other = match (&verdict.against, other) {
-            (Some(label), Some(figures)) => format!("{label} {}", shown(figures)),
-            (Some(label), None) => label.clone(),
-            (None, _) => String::new(),
-        };
-        let ratio = ratio.map_or(String::new(), |ratio| format!("{:.2}", ratio.median));
-        let ours = if at == 0 { ours.as_str() } else { "" };
-        let (asked, outcome) = (verdict.asked(), verdict.outcome());
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "| {figure} | {ours} | {other} | {ratio} | {asked} | {outcome} |");
+        lines.push(format!("; {label} | {ours} | {} | {ratio} |", shown(&figures)));
     }
+    if lines.is_empty() {
+        lines.push(format!(" | {ours} | | |"));
+    }
+    for (at, line) in lines.iter().enumerate() {
+        let figure = if at == 0 { title.as_str() } else { "the same" };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "| {figure}{line}");
+    }
+}
+
+/// With what a line of README compares: those with a goal, else the first that stands beside.
+fn compared(outcome: &Outcome) -> Vec<(String, Vec<Option<f64>>)> {
+    let Outcome { row, measured, .. } = outcome;
+    let others = row.others.iter().zip(&measured.others);
+    let mut compared: Vec<(String, Vec<Option<f64>>)> = Vec::new();
+    for (other, figures) in others.clone().filter(|(other, _)| other.at_least.is_some()) {
+        let forgets = matches!(other.job.engine, Engine::DashMap | Engine::Papaya)
+            && matches!(row.ours.kind, Kind::Insert | Kind::Overwrite);
+        let suffix = if forgets { ", no persistence" } else { "" };
+        compared.push((format!("{}{suffix}", other.label), figures.clone()));
+    }
+    if row.best.is_some() {
+        compared.push(("the best peer of each round".into(), best_of_others(row, measured)));
+    }
+    if compared.is_empty() {
+        compared
+            .extend(others.take(1).map(|(other, figures)| (other.label.clone(), figures.clone())));
+    }
+    compared
+}
+
+/// Ours / other, in each round.
+fn quotients(row: &Row, ours: &[Option<f64>], others: &[Option<f64>]) -> Vec<f64> {
+    let advantages = advantages(row, ours, others);
+    let quotient = |advantage: f64| match row.better {
+        Better::Higher => advantage,
+        Better::Lower => 1.0 / advantage,
+    };
+    advantages.into_iter().map(quotient).collect()
+}
+
+/// A sentence on the goals, with those that are not reached.
+fn reached(report: &Report) -> String {
+    let verdicts = |outcome: &Outcome| -> Vec<(String, Verdict)> {
+        let title = with_code(&outcome.row.title);
+        outcome.verdicts.iter().map(|verdict| (title.clone(), verdict.clone())).collect()
+    };
+    let all: Vec<_> = report.outcomes.iter().flat_map(verdicts).collect();
+    let missed: Vec<String> = all
+        .iter()
+        .filter(|(_, verdict)| !verdict.is_reached)
+        .map(|(title, verdict)| {
+            let against = verdict.against.as_ref().map_or(String::new(), |a| format!(", {a}"));
+            let short =
+                verdict.short_percent.map_or("not measured".into(), |p| format!("{p:.0} % short"));
+            format!("{title}{against}: {} ({short})", verdict.goal)
+        })
+        .collect();
+    let reached = all.len() - missed.len();
+    match missed.as_slice() {
+        [] => format!("All {reached} goals of the project are reached."),
+        missed => format!(
+            "{reached} of {} goals of the project are reached. Not reached: {}.",
+            all.len(),
+            missed.join("; ")
+        ),
+    }
+}
+
+fn with_code(title: &str) -> String {
+    let words = title.split_inclusive(' ').map(|word| {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric() && c != '_');
+        if CODE.contains(&bare) {
+            word.replace(bare, &format!("`{bare}`"))
+        } else {
+            word.to_owned()
+        }
+    });
+    words.collect()
 }
 
 /// Lines of at most 120 characters, broken at blanks.
@@ -81,24 +158,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_goal_is_a_line_with_its_outcome() {
+    fn each_comparison_with_a_goal_is_a_line_in_the_shape_of_readme() {
         let report = example();
         let text = table(&report);
-        let goals: usize = report.outcomes.iter().map(|outcome| outcome.verdicts.len()).sum();
-        let lines = text.lines().filter(|line| line.starts_with("| ")).count();
-        assert_eq!(lines, goals + 1, "{text}");
-        assert!(
-            text.lines().filter(|line| line.starts_with('|')).all(|l| l.matches('|').count() == 7)
-        );
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with('|')).collect();
+        assert!(lines.iter().all(|line| line.matches('|').count() == 5), "{text}");
+        let first = "| insert of 1 M new keys, `Process`, 1 thread, M/s; DashMap, no persistence | 3.00 | 1.50 |";
         // Of three rounds one failed: 2 / 1 and 4 / 2 are left.
         assert!(
-            text.contains(
-                "| DashMap 1.50 | 2.00 | >= 2.5 x (older: 1.5 x) | NO, 20 % short; the older: yes |"
-            ),
+            text.contains(&format!(
+                "{first} 2.00 (2.00..2.00) |\n| the same; papaya, no persistence |"
+            )),
             "{text}"
         );
-        assert!(text.contains("| papaya 1.50 | 2.00 | >= 2 x | yes |"), "{text}");
+        let ratios: usize = report
+            .outcomes
+            .iter()
+            .map(|outcome| {
+                outcome.row.others.iter().filter(|other| other.at_least.is_some()).count()
+            })
+            .sum();
+        assert_eq!(lines.len(), 2 + ratios, "{text}");
+        assert!(text.contains("surrealmx: >= 8 x (75 % short)"), "{text}");
         assert!(text.is_ascii() && text.lines().all(|line| !line.ends_with(' ')));
+    }
+
+    #[test]
+    fn code_is_marked_and_nothing_else() {
+        assert_eq!(with_code("commits, Power, 1 thread"), "commits, `Power`, 1 thread");
+        assert_eq!(
+            with_code("get_with of Powerful (on_durable)"),
+            "`get_with` of Powerful (`on_durable`)"
+        );
     }
 
     #[test]

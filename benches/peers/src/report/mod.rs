@@ -9,22 +9,28 @@ mod table;
 mod verdict;
 
 use std::path::{Path, PathBuf};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use pkv_fs::{Fs, StdFs};
 
 use crate::Error;
 use crate::engines::Engine;
-use crate::machine::Machine;
-use crate::measure::{Folder, Measured, batches, measure, without_missing};
-use crate::rows::{Row, Scale, rows};
+use crate::machine::{Machine, Ticks};
+use crate::measure::{Clock, Folder, Measured, batches, measure, with_room, without_missing};
+use crate::rows::{Rank, Row, Scale, rows};
 use verdict::Verdict;
 
 /// What the command line asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Request {
     is_quick: bool,
+    /// Built without the peers that take long; said in the report, no more.
+    is_light: bool,
     lists: bool,
     /// Every job with so few entries that its figures mean nothing: does it run?
     try_entries: Option<u64>,
+    /// After so many minutes no batch is begun.
+    minutes: Option<u64>,
     /// Where the files go; beside the program if `None`.
     out: Option<PathBuf>,
     names: Vec<String>,
@@ -38,8 +44,10 @@ impl Request {
             let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
             match word.as_str() {
                 "--quick" => request.is_quick = true,
+                "--light" => request.is_light = true,
                 "--list" => request.lists = true,
                 "--try" => request.try_entries = Some(value()?.parse()?),
+                "--minutes" => request.minutes = Some(value()?.parse()?),
                 "--out" => request.out = Some(value()?.into()),
                 word if word.starts_with('-') => return Err(format!("no option `{word}`").into()),
                 word => request.names.push(word.to_owned()),
@@ -53,14 +61,29 @@ impl Request {
         let mut words = vec!["cargo xtask bench".to_owned()];
         words.extend(self.names.iter().cloned());
         words.extend(self.is_quick.then(|| "--quick".to_owned()));
+        words.extend(self.is_light.then(|| "--light".to_owned()));
+        words.extend(self.minutes.map(|minutes| format!("--minutes {minutes}")));
         words.extend(self.try_entries.map(|entries| format!("--try {entries}")));
         words.join(" ")
     }
 
-    fn rows(&self) -> Result<Vec<Row>, Error> {
+    fn scale(&self) -> Scale {
         let scale = if self.is_quick { Scale::QUICK } else { Scale::FULL };
-        let scale = self.try_entries.map_or(scale, |entries| scale.tried_with(entries));
-        let mut rows = rows(scale);
+        self.try_entries.map_or(scale, |entries| scale.tried_with(entries))
+    }
+
+    fn clock(&self) -> Clock {
+        let scale = self.scale();
+        Clock {
+            start: Instant::now(),
+            limit: Duration::from_secs(60 * self.minutes.unwrap_or(scale.minutes)),
+            batch_limit: scale.batch_limit,
+            job_limit: scale.job_limit,
+        }
+    }
+
+    fn rows(&self) -> Result<Vec<Row>, Error> {
+        let mut rows = rows(self.scale());
         let unknown = self.names.iter().find(|name| !rows.iter().any(|row| row.name == **name));
         if let Some(unknown) = unknown {
             return Err(
@@ -93,6 +116,16 @@ pub(crate) struct Report {
     /// `2026-01-31`, by this machine's clock.
     pub(crate) date: String,
     pub(crate) is_trial: bool,
+    /// Whether goals are missing.
+    pub(crate) is_part: bool,
+    pub(crate) time: Duration,
+    /// How much of the machine's processor time others took meanwhile.
+    pub(crate) others_percent: f64,
+    /// What was measured and what built it, as the environment says.
+    pub(crate) revision: String,
+    pub(crate) compiler: String,
+    /// Rows that were not measured, and why.
+    pub(crate) skipped: Vec<String>,
     pub(crate) missing: Vec<(Engine, &'static str)>,
     pub(crate) outcomes: Vec<Outcome>,
 }
@@ -106,30 +139,52 @@ pub(crate) fn run(words: &[String]) -> Result<(), Error> {
     }
     let missing = without_missing(&mut rows);
     let folder = Folder::create()?;
+    let machine = Machine::look(&folder.path);
+    let (rows, skipped) = with_room(rows, machine.memory_bytes, StdFs.free_bytes(&folder.path)?);
     let mut report = Report {
-        machine: Machine::look(&folder.path),
+        machine,
         command: request.command(),
         date: date(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400),
         is_trial: request.try_entries.is_some(),
+        is_part: !request.names.is_empty(),
+        time: Duration::ZERO,
+        others_percent: 0.0,
+        revision: said("PKV_REVISION"),
+        compiler: said("PKV_COMPILER"),
+        skipped,
         missing,
         outcomes: Vec::new(),
     };
     table::print_head(&report, &rows);
-    let start = Instant::now();
+    let clock = request.clock();
+    let ticks = Ticks::now()?;
     for rows in batches(&rows) {
-        for (row, measured) in rows.iter().zip(measure(rows, &folder.path)?) {
+        if clock.is_up() {
+            let why = |row: &Row| format!("{}: the time was up (--minutes gives more)", row.title);
+            report.skipped.extend(rows.iter().map(why));
+            report.is_part |= rows.iter().any(|row| row.rank == Rank::Goal);
+            continue;
+        }
+        for (row, measured) in rows.iter().zip(measure(rows, &folder.path, clock)?) {
             let verdicts = verdict::of(row, &measured);
             let outcome = Outcome { row: row.clone(), measured, verdicts };
             table::print(&outcome);
             report.outcomes.push(outcome);
         }
     }
-    table::print_end(&report, start.elapsed());
+    report.time = clock.start.elapsed();
+    report.others_percent = Ticks::now()?.others_percent(&ticks);
+    table::print_end(&report);
     let out = match request.out {
         Some(out) => out,
         None => std::env::current_exe()?.with_file_name("report"),
     };
     write(&report, &out)
+}
+
+/// What `cargo xtask bench` tells of the source and the compiler.
+fn said(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| "unknown".into())
 }
 
 fn write(report: &Report, folder: &Path) -> Result<(), Error> {
@@ -181,6 +236,12 @@ pub(crate) mod tests {
             command: "cargo xtask bench --quick".into(),
             date: "2026-01-31".into(),
             is_trial: false,
+            is_part: false,
+            time: Duration::from_secs(90),
+            others_percent: 12.3,
+            revision: "0123abc".into(),
+            compiler: "rustc 1.95.0".into(),
+            skipped: vec!["a row: there is no room".into()],
             missing: vec![(Engine::Redis, "there is no redis-server <here>")],
             outcomes: outcomes.collect(),
         }

@@ -8,39 +8,51 @@ pub(super) struct Bar {
     pub(super) min: f64,
     pub(super) median: f64,
     pub(super) max: f64,
-    /// The median in words.
+    /// What stands behind it.
     pub(super) shown: String,
-    pub(super) is_ours: bool,
+    /// The class of its colour.
+    pub(super) class: &'static str,
 }
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 880.0;
 const LABEL: f64 = 190.0;
-const FIGURE: f64 = 110.0;
+const FIGURE: f64 = 330.0;
 const BAR: f64 = 22.0;
 
 /// Horizontal bars from zero; a line across each bar's end spans its rounds.
-pub(super) fn bars(bars: &[Bar]) -> String {
+pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
     let most = bars.iter().map(|bar| bar.max).fold(0.0, f64::max);
     let room = WIDTH - LABEL - FIGURE;
     let x = |figure: f64| LABEL + if most > 0.0 { figure / most * room } else { 0.0 };
-    let mut svg = opened(WIDTH, BAR * bars.len() as f64 + 4.0);
+    let mut svg = opened(title, WIDTH, BAR * bars.len() as f64 + 4.0);
     for (at, bar) in bars.iter().enumerate() {
         let top = BAR * at as f64 + 3.0;
         let (middle, base) = (top + BAR / 2.0 - 1.0, top + BAR / 2.0 + 3.0);
-        let class = if bar.is_ours { "ours" } else { "other" };
-        let label = escaped(&bar.label);
+        let (label, class) = (escaped(&bar.label), bar.class);
         // Writing to a string cannot fail.
         let _ = write!(
             svg,
             "<text x=\"{:.1}\" y=\"{base:.1}\" class=\"end\">{label}</text>\
-             <rect x=\"{LABEL}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" class=\"{class}\"/>\
-             <line x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\" class=\"spread\"/>\
-             <text x=\"{:.1}\" y=\"{base:.1}\">{}</text>",
+             <rect x=\"{LABEL}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" class=\"{class}\"/>",
             LABEL - 8.0,
             x(bar.median) - LABEL,
             BAR - 5.0,
-            x(bar.min),
-            x(bar.max),
+        );
+        if bar.max > bar.min {
+            let _ = write!(
+                svg,
+                "<path d=\"M{:.1} {middle:.1}H{:.1}M{:.1} {:.1}v8M{:.1} {:.1}v8\" class=\"spread\"/>",
+                x(bar.min),
+                x(bar.max),
+                x(bar.min),
+                middle - 4.0,
+                x(bar.max),
+                middle - 4.0,
+            );
+        }
+        let _ = write!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{base:.1}\">{}</text>",
             x(bar.max) + 8.0,
             escaped(&bar.shown),
         );
@@ -52,25 +64,36 @@ pub(super) fn bars(bars: &[Bar]) -> String {
 pub(super) struct Line {
     pub(super) label: String,
     pub(super) points: Vec<(f64, f64)>,
+    /// Of the list of colours, so that an engine has the same in every picture.
+    pub(super) colour: usize,
     pub(super) is_ours: bool,
 }
 
-const HEIGHT: f64 = 300.0;
+/// What stands below a picture of curves.
+pub(super) struct Axis<'a> {
+    pub(super) name: &'a str,
+    pub(super) unit: &'a str,
+    /// Each x with its words.
+    pub(super) marks: Vec<(f64, &'a str)>,
+}
+
+const HEIGHT: f64 = 320.0;
 const LEFT: f64 = 80.0;
 const RIGHT: f64 = 170.0;
-const TOP: f64 = 16.0;
+const TOP: f64 = 24.0;
 const BOTTOM: f64 = 44.0;
-/// Told apart without red against green.
-const COLOURS: [&str; 9] = [
-    "#0072b2", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#8c6d31", "#7f7f7f",
-    "#b5a800",
+/// Told apart without red against green; from the seventh on, the lines are dashed.
+const COLOURS: [&str; 12] = [
+    "#0072b2", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#d55e00", "#8c6d31", "#4d7bd1",
+    "#b5a800", "#8a63b3", "#a63603", "#8c8c8c",
 ];
+const DASHED_FROM: usize = 6;
 
 /// Curves; both axes are logarithmic, since what they show spans decades.
 pub(super) fn curves(
+    title: &str,
     lines: &[Line],
-    axis: &str,
-    unit: &str,
+    axis: &Axis<'_>,
     show: impl Fn(f64) -> String,
 ) -> String {
     let points = || lines.iter().flat_map(|line| &line.points);
@@ -80,19 +103,16 @@ pub(super) fn curves(
     let Some(ys) = Scale::of(points().map(|(_, y)| *y), HEIGHT - BOTTOM, TOP) else {
         return String::new();
     };
-    let mut svg = opened(WIDTH, HEIGHT);
-    let mut marks: Vec<f64> = points().map(|(x, _)| *x).collect();
-    marks.sort_by(f64::total_cmp);
-    marks.dedup();
-    for mark in marks {
-        let at = xs.at(mark);
+    let mut svg = opened(title, WIDTH, HEIGHT);
+    for (mark, words) in &axis.marks {
+        let at = xs.at(*mark);
         let _ = write!(
             svg,
             "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{:.1}\" class=\"grid\"/>\
              <text x=\"{at:.1}\" y=\"{:.1}\" class=\"middle\">{}</text>",
             HEIGHT - BOTTOM,
             HEIGHT - BOTTOM + 16.0,
-            compact(mark),
+            escaped(words),
         );
     }
     for mark in ys.marks() {
@@ -112,17 +132,18 @@ pub(super) fn curves(
         "<text x=\"{:.1}\" y=\"{:.1}\" class=\"middle\">{}</text><text x=\"4\" y=\"12\">{}</text>",
         f64::midpoint(LEFT, WIDTH - RIGHT),
         HEIGHT - 8.0,
-        escaped(axis),
-        escaped(unit),
+        escaped(axis.name),
+        escaped(axis.unit),
     );
     for (at, line) in lines.iter().enumerate() {
-        let colour = COLOURS[at % COLOURS.len()];
+        let colour = COLOURS[line.colour % COLOURS.len()];
+        let dashes = if line.colour >= DASHED_FROM { " stroke-dasharray=\"6 3\"" } else { "" };
         let width = if line.is_ours { 3.0 } else { 1.5 };
         let path: Vec<String> =
             line.points.iter().map(|(x, y)| format!("{:.1},{:.1}", xs.at(*x), ys.at(*y))).collect();
         let _ = write!(
             svg,
-            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"/>",
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"{width}\"{dashes}/>",
             path.join(" ")
         );
         for (x, y) in &line.points {
@@ -139,11 +160,11 @@ pub(super) fn curves(
         let legend = TOP + 18.0 * at as f64 + 8.0;
         let _ = write!(
             svg,
-            "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"14\" height=\"4\" fill=\"{colour}\"/>\
+            "<path d=\"M{:.1} {:.1}h20\" stroke=\"{colour}\" stroke-width=\"{width}\"{dashes}/>\
              <text x=\"{:.1}\" y=\"{:.1}\">{}</text>",
-            WIDTH - RIGHT + 16.0,
-            legend - 4.0,
-            WIDTH - RIGHT + 36.0,
+            WIDTH - RIGHT + 14.0,
+            legend - 2.0,
+            WIDTH - RIGHT + 40.0,
             legend + 2.0,
             escaped(&line.label),
         );
@@ -185,18 +206,11 @@ impl Scale {
     }
 }
 
-/// A whole number on an axis, short.
-fn compact(number: f64) -> String {
-    match number {
-        n if n >= 1e6 => format!("{} M", n / 1e6),
-        n if n >= 1e4 => format!("{:.0} k", n / 1e3),
-        n => format!("{n}"),
-    }
-}
-
-fn opened(width: f64, height: f64) -> String {
+fn opened(title: &str, width: f64, height: f64) -> String {
     format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" role=\"img\">"
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
+         height=\"{height}\" role=\"img\" aria-label=\"{}\">",
+        escaped(title)
     )
 }
 
@@ -211,12 +225,16 @@ mod tests {
 
     fn bar(median: f64) -> Bar {
         let shown = format!("{median}");
-        Bar { label: "a < b".into(), min: median / 2.0, median, max: median, shown, is_ours: false }
+        Bar { label: "a < b".into(), min: median / 2.0, median, max: median, shown, class: "other" }
+    }
+
+    fn axis() -> Axis<'static> {
+        Axis { name: "x", unit: "y", marks: vec![(1.0, "one")] }
     }
 
     #[test]
     fn bars_are_as_long_as_their_figures() {
-        let svg = bars(&[bar(1.0), bar(4.0)]);
+        let svg = bars("t", &[bar(1.0), bar(4.0)]);
         let widths: Vec<f64> = svg
             .split("<rect ")
             .skip(1)
@@ -228,10 +246,11 @@ mod tests {
 
     #[test]
     fn nothing_measured_is_no_picture_and_no_panic() {
-        assert!(bars(&[bar(0.0)]).ends_with("</svg>"));
-        assert_eq!(curves(&[], "x", "y", |y| y.to_string()), "");
-        let line = Line { label: "a".into(), points: vec![(1.0, 0.0)], is_ours: true };
-        assert_eq!(curves(&[line], "x", "y", |y| y.to_string()), "");
+        assert!(bars("t", &[bar(0.0)]).ends_with("</svg>"));
+        assert_eq!(curves("t", &[], &axis(), |y| y.to_string()), "");
+        let line = |y| Line { label: "a".into(), points: vec![(1.0, y)], colour: 0, is_ours: true };
+        assert_eq!(curves("t", &[line(0.0)], &axis(), |y| y.to_string()), "");
+        assert!(curves("t", &[line(1.0)], &axis(), |y| y.to_string()).contains(">one</text>"));
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! The table on the terminal, printed row by row as it is measured.
 
-use std::time::Duration;
-
 use super::verdict::{Verdict, advantages, known};
 use super::{Outcome, Report};
 use crate::engines::Engine;
@@ -83,14 +81,16 @@ fn said(verdict: &Verdict) -> String {
     format!("{:>18}  {}", verdict.asked(), verdict.outcome())
 }
 
-pub(super) fn print_end(report: &Report, time: Duration) {
+pub(super) fn print_end(report: &Report) {
     let verdicts = || report.outcomes.iter().flat_map(|outcome| &outcome.verdicts);
     let reached = verdicts().filter(|verdict| verdict.is_reached).count();
     println!(
         "\n{reached} of {} goals are reached; {:.0} s",
         verdicts().count(),
-        time.as_secs_f64()
+        report.time.as_secs_f64()
     );
+    println!("{:.0} % of the machine's time went to others", report.others_percent);
+    report.skipped.iter().for_each(|row| println!("    not measured: {row}"));
     for outcome in &report.outcomes {
         for verdict in outcome.verdicts.iter().filter(|verdict| !verdict.is_reached) {
             let against = verdict.against.as_ref().map_or(String::new(), |a| format!(", {a}"));

@@ -112,7 +112,7 @@ fn ratio(against: String, least: f64, floor: Option<f64>, advantages: &[f64]) ->
 }
 
 /// The best peer's figure of each round. The machine's limit is no peer.
-fn best_of_others(row: &Row, measured: &Measured) -> Vec<Option<f64>> {
+pub(crate) fn best_of_others(row: &Row, measured: &Measured) -> Vec<Option<f64>> {
     let peers: Vec<&Vec<Option<f64>>> = row
         .others
         .iter()

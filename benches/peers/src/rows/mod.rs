@@ -3,6 +3,8 @@
 mod goals;
 mod workloads;
 
+use std::time::Duration;
+
 use crate::engines::{Engine, Level};
 use crate::jobs::{Job, Kind};
 
@@ -26,9 +28,11 @@ pub(crate) struct Row {
     pub(crate) best: Option<f64>,
     /// A store that is there before the job.
     pub(crate) prepare: Option<Prepare>,
-    pub(crate) rounds: usize,
+    pub(crate) rounds: Rounds,
     /// The curve it is a point of: the chart's title, what is on the axis, and where it lies.
     pub(crate) curve: Option<Curve>,
+    /// What the figure is made of, for the reader of a goal that is not reached.
+    pub(crate) note: Option<&'static str>,
     /// Whether it goes into README's table, and into the short report.
     pub(crate) rank: Rank,
 }
@@ -52,12 +56,21 @@ pub(crate) struct Prepare {
     pub(crate) each_round: bool,
 }
 
+/// How often a row is measured: `least` times, then on to `most` while its batch has time left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rounds {
+    pub(crate) least: usize,
+    pub(crate) most: usize,
+}
+
 /// A point of a curve.
 #[derive(Clone, Debug)]
 pub(crate) struct Curve {
     pub(crate) chart: &'static str,
     pub(crate) axis: &'static str,
     pub(crate) x: u64,
+    /// `x` in words.
+    pub(crate) mark: String,
 }
 
 /// How much a row matters.
@@ -125,15 +138,19 @@ impl Unit {
         }
     }
 
-    /// The figure without its unit.
+    /// The figure without its unit, with three digits that mean something.
     pub(crate) fn show(self, figure: f64) -> String {
-        match self {
-            Self::Millions => format!("{:.2}", figure / 1e6),
-            Self::Thousands => format!("{:.1}", figure / 1e3),
-            Self::Mebibytes => format!("{:.2}", figure / 1024.0 / 1024.0),
-            Self::Megabytes => format!("{:.0}", figure / 1e6),
-            Self::Bytes | Self::Nanoseconds => format!("{figure:.0}"),
-            Self::Milliseconds | Self::Microseconds | Self::Plain => format!("{figure:.2}"),
+        let shown = match self {
+            Self::Millions | Self::Megabytes => figure / 1e6,
+            Self::Thousands => figure / 1e3,
+            Self::Mebibytes => figure / 1024.0 / 1024.0,
+            Self::Bytes | Self::Nanoseconds => return format!("{figure:.0}"),
+            Self::Milliseconds | Self::Microseconds | Self::Plain => figure,
+        };
+        match shown.abs() {
+            large if large >= 99.95 => format!("{shown:.0}"),
+            middle if middle >= 9.995 => format!("{shown:.1}"),
+            _ => format!("{shown:.2}"),
         }
     }
 }
@@ -146,40 +163,55 @@ pub(crate) struct Scale {
     pub(crate) entries_opened: u64,
     /// Of the slowest peers, which would take minutes.
     pub(crate) entries_slow: u64,
+    /// How long a job of a goal calls.
     pub(crate) millis: u64,
-    pub(crate) rounds: usize,
-    pub(crate) rounds_few: usize,
+    /// The same where a job makes several kinds of calls, one after the other.
+    pub(crate) millis_each: u64,
+    /// Of goals whose figures differ from round to round.
+    pub(crate) rounds: Rounds,
+    pub(crate) rounds_few: Rounds,
+    /// So long a batch goes on beyond its least rounds.
+    pub(crate) batch_limit: Duration,
+    /// A job that takes longer is killed and has failed.
+    pub(crate) job_limit: Duration,
+    /// After so many minutes no batch is begun, unless the command line says another number.
+    pub(crate) minutes: u64,
     /// The sizes of growing data are divided by this.
     pub(crate) growth_divisor: u64,
     pub(crate) is_quick: bool,
 }
 
 impl Scale {
+    /// Under twenty minutes on two cores.
     pub(crate) const FULL: Self = Self {
         entries: 1_000_000,
         entries_large: 10_000_000,
         entries_opened: 5_000_000,
         entries_slow: 200_000,
-        millis: 2000,
-        rounds: 5,
-        rounds_few: 3,
+        millis: 1000,
+        millis_each: 300,
+        rounds: Rounds { least: 3, most: 5 },
+        rounds_few: Rounds { least: 1, most: 3 },
+        batch_limit: Duration::from_secs(30),
+        job_limit: Duration::from_secs(180),
+        minutes: 20,
         growth_divisor: 1,
         is_quick: false,
     };
     /// About three minutes.
     pub(crate) const QUICK: Self = Self {
-        entries: 1_000_000,
         entries_large: 2_000_000,
         entries_opened: 1_000_000,
         entries_slow: 100_000,
         millis: 500,
-        rounds: 3,
-        rounds_few: 1,
-        growth_divisor: 1,
+        rounds: Rounds { least: 3, most: 3 },
+        rounds_few: Rounds { least: 1, most: 1 },
+        minutes: 6,
         is_quick: true,
+        ..Self::FULL
     };
 
-    /// All of it with so many entries: to see that everything runs. Its figures mean nothing.
+    /// All of it with so few entries: to see that everything runs. Its figures mean nothing.
     pub(crate) fn tried_with(self, entries: u64) -> Self {
         Self {
             entries,
@@ -187,8 +219,9 @@ impl Scale {
             entries_opened: entries,
             entries_slow: entries,
             millis: 20,
-            rounds: self.rounds.min(2),
-            rounds_few: 1,
+            millis_each: 20,
+            rounds: Rounds { least: 1, most: 2 },
+            rounds_few: Rounds { least: 1, most: 1 },
             growth_divisor: (1_000_000 / entries.max(1)).max(1),
             ..self
         }
@@ -218,8 +251,9 @@ impl Row {
             others: Vec::new(),
             best: None,
             prepare: None,
-            rounds: 3,
+            rounds: Rounds { least: 1, most: 3 },
             curve: None,
+            note: None,
             rank: Rank::Full,
         }
     }
@@ -228,7 +262,7 @@ impl Row {
         Self { figure, unit, better, ..self }
     }
 
-    fn rounds(self, rounds: usize) -> Self {
+    fn rounds(self, rounds: Rounds) -> Self {
         Self { rounds, ..self }
     }
 
@@ -272,8 +306,12 @@ impl Row {
         Self { prepare: Some(Prepare { kind, each_round }), ..self }
     }
 
-    fn point(self, chart: &'static str, axis: &'static str, x: u64) -> Self {
-        Self { curve: Some(Curve { chart, axis, x }), ..self }
+    fn point(self, chart: &'static str, axis: &'static str, x: u64, mark: String) -> Self {
+        Self { curve: Some(Curve { chart, axis, x, mark }), ..self }
+    }
+
+    fn note(self, note: &'static str) -> Self {
+        Self { note: Some(note), ..self }
     }
 }
 
@@ -328,6 +366,14 @@ mod tests {
                 assert!(row.unit == Unit::Plain || !row.unit.name().is_empty());
             }
         }
+    }
+
+    #[test]
+    fn figures_have_three_digits() {
+        let shown =
+            [0.034, 2.5, 9.996, 12.34, 99.96, 1234.0].map(|figure| Unit::Plain.show(figure));
+        assert_eq!(shown, ["0.03", "2.50", "10.0", "12.3", "100", "1234"]);
+        assert_eq!([Unit::Thousands.show(500.0), Unit::Bytes.show(8192.0)], ["0.50", "8192"]);
     }
 
     #[test]
