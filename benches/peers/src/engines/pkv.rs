@@ -48,6 +48,10 @@ impl Map for PkvStore {
         Ok(Store::len(self))
     }
 
+    fn get_many(&self, keys: &[&[u8]]) -> Result<usize, Error> {
+        Ok(Store::get_many(self, keys.iter().copied())?.iter().flatten().count())
+    }
+
     fn insert_batch(&self, entries: &[Entry]) -> Result<(), Error> {
         let batch = entries.iter().fold(self.batch(), |batch, (key, value)| {
             batch.insert(key.as_slice(), value.as_slice())

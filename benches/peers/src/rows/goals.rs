@@ -18,8 +18,8 @@ const OVERWRITE: &str = "Two fifths wait for memory: the table's cache line and 
     in an insert, and is compacted meanwhile.";
 const GET: &str = "Three fifths of a get wait for the record's cache line, a tenth for the table's. The limit \
     has these two waits and nothing else: no lock, no hash, no table that can grow.";
-const GET_MANY: &str =
-    "A call with sixteen keys against sixteen calls, each of which returns a copy as well.";
+const GET_MANY: &str = "All keys are hashed first and looked up in the order in which they lie in memory. Both \
+    sides return copies, an allocation each.";
 const HOT: &str = "All readers and the writer take the lock of one shard.";
 const POWER: &str = "The limit is a bare loop of write and fdatasync on a preallocated file: what the disk \
     takes for a sync.";
