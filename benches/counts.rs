@@ -204,6 +204,10 @@ fn count_allocations() {
         black_box(map.get_with(&key(n), |value| value.first().copied()).unwrap());
     });
     measured("get_bytes", LOADED, &|n| drop(map.bytes().get(&key(n)).unwrap()));
+    measured("get_many_of_16", 1000, &|n| {
+        let keys: [_; 16] = std::array::from_fn(|i| key(16 * n + u64::try_from(i).unwrap()));
+        assert!(map.get_many(&keys).unwrap().iter().all(Option::is_some));
+    });
     measured("update", LOADED, &|n| map.update(&key(n), |value| value).map(drop).unwrap());
     measured("batch_of_100", 100, &|batch| {
         let numbers = 100 * batch..100 * (batch + 1);
@@ -217,7 +221,8 @@ fn count_allocations() {
 
 // ---- Instructions.
 
-const JOBS: [&str; 6] = ["insert", "overwrite", "get_with", "get_with_miss", "update", "remove"];
+const JOBS: [&str; 7] =
+    ["insert", "overwrite", "get_with", "get_with_miss", "get_many_of_16", "update", "remove"];
 
 fn count_instructions() {
     let version = Command::new("valgrind").arg("--version").output();
@@ -269,6 +274,11 @@ fn run(name: &str, calls: u64, folder: &Path) {
         }),
         "get_with_miss" => present.for_each(|n| {
             assert!(map.get_with(&key(4 * CALLS + n), <[u8]>::len).unwrap().is_none());
+        }),
+        "get_many_of_16" => present.for_each(|n| {
+            let keys: [_; 16] =
+                std::array::from_fn(|i| key((n + u64::try_from(i).unwrap()) % CALLS));
+            assert!(map.get_many(&keys).unwrap().iter().all(Option::is_some));
         }),
         "update" => present.for_each(|n| map.update(&key(n), |value| value).map(drop).unwrap()),
         "remove" => present.for_each(|n| assert!(map.remove(&key(n)).unwrap())),

@@ -56,7 +56,8 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
             Ok(())
         }
         worse => Err(Failure::Task(format!(
-            "{worse} counts are worse than {BLESSED}; if that is meant, say why in the commit, and `--bless`"
+            "{worse} counts are not as {BLESSED} has them. If that is not meant, find what made them grow; if it is, run \
+             `cargo xtask ratchet --bless`, commit the file and say why"
         ))),
     }
 }
@@ -118,16 +119,22 @@ impl std::fmt::Display for Finding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Worse(name, before, now) => {
-                write!(f, "WORSE   {name}: {now}, blessed is {before}")
+                write!(f, "WORSE   {name}: {now}, blessed is {before}{}", percent(*before, *now))
             }
             Self::Better(name, before, now) => {
-                write!(f, "better  {name}: {now}, blessed is {before}: worth a --bless")
+                let percent = percent(*before, *now);
+                write!(f, "better  {name}: {now}, blessed is {before}{percent}: worth a --bless")
             }
             Self::New(name) => write!(f, "NEW     {name}: not blessed yet"),
             Self::Gone(name) => write!(f, "GONE    {name}: blessed, and no longer counted"),
             Self::Skipped(name) => write!(f, "skipped {name}: cannot be counted on this machine"),
         }
     }
+}
+
+/// By how much, where that can be said.
+fn percent(before: f64, now: f64) -> String {
+    if before == 0.0 { String::new() } else { format!(" ({:+.1} %)", 100.0 * (now / before - 1.0)) }
 }
 
 fn compare(blessed: &[Count], counted: &[Count]) -> Vec<Finding> {
@@ -186,6 +193,15 @@ mod tests {
                 Finding::Worse("e".into(), 0.0, 0.01),
             ]
         );
+    }
+
+    #[test]
+    fn a_finding_says_by_how_much() {
+        let worse = Finding::Worse("get.calls".into(), 2.0, 3.0).to_string();
+        assert_eq!(worse, "WORSE   get.calls: 3, blessed is 2 (+50.0 %)");
+        let better = Finding::Better("get.calls".into(), 2.0, 1.0).to_string();
+        assert_eq!(better, "better  get.calls: 1, blessed is 2 (-50.0 %): worth a --bless");
+        assert!(Finding::Worse("a".into(), 0.0, 3.0).to_string().ends_with("blessed is 0"));
     }
 
     #[test]
