@@ -100,6 +100,12 @@ impl Engine {
         self.facts().name
     }
 
+    /// Whether it is a peer whose writes survive this. One that calls a write synced and has not flushed the disk's
+    /// cache is shown, and is none that goals are held against.
+    pub(crate) fn is_peer_at(self, level: Level) -> bool {
+        !matches!((self, level), (Self::Pkv | Self::Limit, _) | (Self::Sled, Level::Power))
+    }
+
     /// Why it cannot be measured here, if so.
     pub(crate) fn missing(self) -> Option<&'static str> {
         match self {

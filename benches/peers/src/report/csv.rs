@@ -68,7 +68,10 @@ pub(super) fn rows(report: &Report) -> String {
                 let words = [row.name, &row.title, row.figure, row.unit.name(), against];
                 let reached = if verdict.is_reached { "yes" } else { "no" };
                 let words = words.map(quoted).join(",");
-                let _ = writeln!(text, "{words},,,,,,,{},{reached}", quoted(&verdict.goal));
+                let ratio = verdict
+                    .ratio
+                    .map_or(",,".into(), |r| format!("{},{},{}", r.min, r.median, r.max));
+                let _ = writeln!(text, "{words},,,,{ratio},{},{reached}", quoted(&verdict.goal));
             }
         }
     }

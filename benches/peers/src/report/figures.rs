@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::verdict::{Verdict, advantages, best_of_others, known};
+use super::verdict::{BEST, Verdict, advantages, best_of_others, known, shown_short};
 use super::{Outcome, Report};
 use crate::engines::Engine;
 use crate::jobs::Kind;
@@ -76,7 +76,7 @@ fn compared(outcome: &Outcome) -> Vec<(String, Vec<Option<f64>>)> {
         compared.push((format!("{}{suffix}", other.label), figures.clone()));
     }
     if row.best.is_some() {
-        compared.push(("the best peer of each round".into(), best_of_others(row, measured)));
+        compared.push((BEST.into(), best_of_others(row, measured)));
     }
     if compared.is_empty() {
         compared
@@ -97,30 +97,33 @@ fn quotients(row: &Row, ours: &[Option<f64>], others: &[Option<f64>]) -> Vec<f64
 
 /// A sentence on the goals, with those that are not reached.
 fn reached(report: &Report) -> String {
-    let verdicts = |outcome: &Outcome| -> Vec<(String, Verdict)> {
-        let title = with_code(&outcome.row.title);
-        outcome.verdicts.iter().map(|verdict| (title.clone(), verdict.clone())).collect()
-    };
-    let all: Vec<_> = report.outcomes.iter().flat_map(verdicts).collect();
-    let missed: Vec<String> = all
-        .iter()
-        .filter(|(_, verdict)| !verdict.is_reached)
-        .map(|(title, verdict)| {
-            let against = verdict.against.as_ref().map_or(String::new(), |a| format!(", {a}"));
-            let short =
-                verdict.short_percent.map_or("not measured".into(), |p| format!("{p:.0} % short"));
-            format!("{title}{against}: {} ({short})", verdict.goal)
-        })
-        .collect();
-    let reached = all.len() - missed.len();
-    match missed.as_slice() {
-        [] => format!("All {reached} goals of the project are reached."),
-        missed => format!(
-            "{reached} of {} goals of the project are reached. Not reached: {}.",
-            all.len(),
-            missed.join("; ")
-        ),
+    let count = report.outcomes.iter().map(|outcome| outcome.verdicts.len()).sum::<usize>();
+    let mut missed = 0;
+    let mut rows: Vec<String> = Vec::new();
+    for outcome in &report.outcomes {
+        let of_row: Vec<&Verdict> = outcome.verdicts.iter().filter(|v| !v.is_reached).collect();
+        if of_row.is_empty() {
+            continue;
+        }
+        missed += of_row.len();
+        let goals: Vec<String> = of_row
+            .into_iter()
+            .map(|verdict| {
+                let against = verdict.against.as_ref().map_or(String::new(), |a| format!("{a} "));
+                let short = verdict.short_percent.map_or("not measured".into(), shown_short);
+                format!("{against}{} ({short})", verdict.goal)
+            })
+            .collect();
+        rows.push(format!("{}: {}", with_code(&outcome.row.title), goals.join(", ")));
     }
+    let reached = count - missed;
+    if rows.is_empty() {
+        return format!("All {count} goals of the project are reached.");
+    }
+    format!(
+        "{reached} of {count} goals of the project are reached. Not reached: {}.",
+        rows.join("; ")
+    )
 }
 
 fn with_code(title: &str) -> String {
@@ -179,7 +182,7 @@ mod tests {
             })
             .sum();
         assert_eq!(lines.len(), 2 + ratios, "{text}");
-        assert!(text.contains("surrealmx: >= 8 x (75 % short)"), "{text}");
+        assert!(text.contains("surrealmx >= 8 x (75 % short)"), "{text}");
         assert!(text.is_ascii() && text.lines().all(|line| !line.ends_with(' ')));
     }
 

@@ -110,7 +110,6 @@ fn add_goals(page: &mut String, report: &Report) {
     );
     for outcome in &report.outcomes {
         for verdict in &outcome.verdicts {
-            let ratio = verdict.against.as_deref().and_then(|label| ratio(outcome, label));
             let class = if verdict.is_reached { "yes" } else { "no" };
             let outcome_words = format!("<td class=\"{class}\">{}</td>", verdict.outcome());
             let _ = writeln!(
@@ -120,18 +119,12 @@ fn add_goals(page: &mut String, report: &Report) {
                 escaped(&outcome.row.title),
                 escaped(&median(outcome)),
                 escaped(verdict.against.as_deref().unwrap_or("")),
-                ratio.map_or(String::new(), |ratio| ratio.to_string()),
+                verdict.ratio.map_or(String::new(), |ratio| ratio.to_string()),
                 escaped(&verdict.asked()),
             );
         }
     }
     *page += "</table></div>\n";
-}
-
-fn ratio(outcome: &Outcome, label: &str) -> Option<Spread> {
-    let mut others = outcome.row.others.iter().zip(&outcome.measured.others);
-    let (_, figures) = others.find(|(other, _)| other.label == label)?;
-    Spread::of(&advantages(&outcome.row, &outcome.measured.ours, figures))
 }
 
 fn median(outcome: &Outcome) -> String {

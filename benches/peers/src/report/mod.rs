@@ -165,12 +165,15 @@ pub(crate) fn run(words: &[String]) -> Result<(), Error> {
             report.is_part |= rows.iter().any(|row| row.rank == Rank::Goal);
             continue;
         }
+        let start = Instant::now();
         for (row, measured) in rows.iter().zip(measure(rows, &folder.path, clock)?) {
             let verdicts = verdict::of(row, &measured);
             let outcome = Outcome { row: row.clone(), measured, verdicts };
             table::print(&outcome);
             report.outcomes.push(outcome);
         }
+        let (seconds, name) = (start.elapsed().as_secs(), rows.first().map_or("", |row| row.name));
+        println!("    -- {name}: {seconds} s\n");
     }
     report.time = clock.start.elapsed();
     report.others_percent = Ticks::now()?.others_percent(&ticks);

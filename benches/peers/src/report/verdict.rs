@@ -4,6 +4,9 @@ use crate::measure::Measured;
 use crate::rows::{Better, Goal, Row};
 use crate::statistics::Spread;
 
+/// What the best of the others is called, of those whose writes survive what the row asks for.
+pub(crate) const BEST: &str = "the best peer that syncs";
+
 /// One goal of a row, and what became of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Verdict {
@@ -13,6 +16,8 @@ pub(crate) struct Verdict {
     pub(crate) is_reached: bool,
     /// How much of the way is missing, in percent of the goal; 0 if it is reached, `None` if nothing was measured.
     pub(crate) short_percent: Option<f64>,
+    /// Of a goal against another.
+    pub(crate) ratio: Option<Spread>,
     /// The older goal, and whether at least it is reached.
     pub(crate) floor: Option<(String, bool)>,
 }
@@ -30,7 +35,7 @@ impl Verdict {
     pub(crate) fn outcome(&self) -> String {
         let outcome = match (self.is_reached, self.short_percent) {
             (true, _) => "yes".to_owned(),
-            (false, Some(short)) => format!("NO, {short:.0} % short"),
+            (false, Some(short)) => format!("NO, {}", shown_short(short)),
             (false, None) => "NO, not measured".to_owned(),
         };
         match &self.floor {
@@ -38,6 +43,15 @@ impl Verdict {
             Some((_, false)) => format!("{outcome}; the older: NO"),
             _ => outcome,
         }
+    }
+}
+
+/// How much is missing, in words; what is missing is never 0 %.
+pub(crate) fn shown_short(percent: f64) -> String {
+    if percent < 1.0 {
+        format!("{:.1} % short", percent.max(0.1))
+    } else {
+        format!("{percent:.0} % short")
     }
 }
 
@@ -63,7 +77,7 @@ pub(crate) fn of(row: &Row, measured: &Measured) -> Vec<Verdict> {
     if let Some(least) = row.best {
         let best = best_of_others(row, measured);
         let advantages = advantages(row, &measured.ours, &best);
-        verdicts.push(ratio("the best of them".into(), least, None, &advantages));
+        verdicts.push(ratio(BEST.into(), least, None, &advantages));
     }
     verdicts
 }
@@ -94,12 +108,14 @@ fn alone(row: &Row, ours: Option<Spread>) -> Option<Verdict> {
         goal: shown(limit),
         is_reached: is_within(limit),
         short_percent: if is_within(limit) { Some(0.0) } else { off },
+        ratio: None,
         floor: row.floor.map(|floor| (shown(floor), is_within(floor))),
     })
 }
 
 fn ratio(against: String, least: f64, floor: Option<f64>, advantages: &[f64]) -> Verdict {
-    let median = Spread::of(advantages).map(|spread| spread.median);
+    let ratio = Spread::of(advantages);
+    let median = ratio.map(|ratio| ratio.median);
     let is_reached = |least: f64| median.is_some_and(|median| median >= least);
     let short = median.map(|median| 100.0 * (1.0 - median / least));
     Verdict {
@@ -107,17 +123,18 @@ fn ratio(against: String, least: f64, floor: Option<f64>, advantages: &[f64]) ->
         goal: format!(">= {least} x"),
         is_reached: is_reached(least),
         short_percent: short.map(|short| short.max(0.0)),
+        ratio,
         floor: floor.map(|floor| (format!("{floor} x"), is_reached(floor))),
     }
 }
 
-/// The best peer's figure of each round. The machine's limit is no peer.
+/// The best peer's figure of each round. The machine's limit is no peer, nor is one that does not do what is asked.
 pub(crate) fn best_of_others(row: &Row, measured: &Measured) -> Vec<Option<f64>> {
     let peers: Vec<&Vec<Option<f64>>> = row
         .others
         .iter()
         .zip(&measured.others)
-        .filter(|(other, _)| other.job.engine != crate::engines::Engine::Limit)
+        .filter(|(other, _)| other.job.engine.is_peer_at(other.job.level))
         .map(|(_, figures)| figures)
         .collect();
     (0..measured.ours.len())
@@ -138,7 +155,7 @@ pub(crate) fn known(figures: &[Option<f64>]) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engines::Engine;
+    use crate::engines::{Engine, Level};
     use crate::jobs::{Job, Kind};
     use crate::rows::{Other, Scale, Unit, rows};
 
@@ -189,6 +206,21 @@ mod tests {
         let best = row(Goal::None, Better::Higher, None, Some(1.0));
         assert_eq!(reached(&best, &[2.0], &[1.9]), [true]);
         assert_eq!(reached(&best, &[2.0], &[2.1]), [false]);
+        // A faster one that does not sync what it calls synced is none.
+        let mut synced = best;
+        for other in &mut synced.others {
+            other.job.level = Level::Power;
+        }
+        synced.others[0].job.engine = Engine::Sled;
+        assert!(of(&synced, &measured(&[2.0], &[9.0])).remove(0).ratio.is_none());
+        synced.others[0].job.engine = Engine::Fjall;
+        assert!(of(&synced, &measured(&[2.0], &[9.0])).remove(0).ratio.is_some());
+    }
+
+    #[test]
+    fn what_is_not_reached_is_never_short_of_nothing() {
+        let texts = [0.001, 0.4, 2.6].map(shown_short);
+        assert_eq!(texts, ["0.1 % short", "0.4 % short", "3 % short"]);
     }
 
     #[test]
@@ -210,7 +242,7 @@ mod tests {
         row.others[0].floor = Some(1.5);
         let verdicts = of(&row, &measured(&[1.16], &[2.0]));
         assert_eq!(verdicts[0].floor, Some(("<= 1.18".into(), true)));
-        assert_eq!(verdicts[0].outcome(), "NO, 1 % short; the older: yes");
+        assert_eq!(verdicts[0].outcome(), "NO, 0.9 % short; the older: yes");
         assert_eq!(verdicts[1].floor, Some(("1.5 x".into(), true)));
         let verdicts = of(&row, &measured(&[1.2], &[1.2]));
         assert!(verdicts.iter().all(|v| v.outcome().ends_with("; the older: NO")));

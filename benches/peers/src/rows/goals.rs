@@ -218,13 +218,14 @@ fn memory_rows(scale: Scale, rows: &mut Vec<Row>) {
     }
     let snapshot = ours(Kind::MemorySnapshot, scale);
     rows.push(
-        memory("the same while a snapshot is written, the most".into(), snapshot)
+        memory("anonymous memory / payload, the most while a snapshot is written".into(), snapshot)
             .goal(Goal::AtMost(1.17)),
     );
     let churn = ours(Kind::MemoryChurn, scale);
-    let row = memory("the same after 5 x overwriting with random sizes".into(), churn)
-        .goal(Goal::AtMost(1.30))
-        .beside(beside);
+    let row =
+        memory("anonymous memory / payload after 5 x overwriting with random sizes".into(), churn)
+            .goal(Goal::AtMost(1.30))
+            .beside(beside);
     rows.push(with_surrealmx(row));
     rows.push(
         memory("anonymous memory of an empty store".into(), Job { entries: 0, ..churn })
@@ -291,10 +292,14 @@ fn stall_rows(scale: Scale, rows: &mut Vec<Row>) {
             .beside(beside),
     );
     rows.push(
-        row("p99.9 of it / p99.9 with no snapshot", "p999_ratio", Unit::Plain)
-            .goal(Goal::AtMost(2.0))
-            .note(STALL)
-            .beside(beside),
+        row(
+            "p99.9 of Process insert, with syncs and snapshots / with no snapshot",
+            "p999_ratio",
+            Unit::Plain,
+        )
+        .goal(Goal::AtMost(2.0))
+        .note(STALL)
+        .beside(beside),
     );
     let compared = [
         ("p99.9 of insert, syncs and snapshots run", "p999_us", Unit::Microseconds),
