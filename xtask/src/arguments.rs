@@ -54,7 +54,6 @@ impl Arguments {
     }
 
     /// Takes all words that are no flags.
-    #[cfg(any(test, feature = "demo"))]
     pub(crate) fn names(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.name()).collect()
     }

@@ -93,8 +93,13 @@ impl Cargo {
         }
     }
 
+    /// What it says on standard error goes to the terminal, whatever becomes of the rest.
+    pub(crate) fn telling(mut self) -> Self {
+        self.command.stderr(Stdio::inherit());
+        self
+    }
+
     /// Runs it and returns what it printed.
-    #[cfg(feature = "demo")]
     pub(crate) fn output(mut self) -> Result<String, Failure> {
         let output = self.command.output().map_err(failed(&self.shown))?;
         if !output.status.success() {

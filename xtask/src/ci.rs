@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::arguments::Arguments;
-use crate::{Failure, Outcome, checks, crash, fuzz, run_demo, run_kill, tidy};
+use crate::{Failure, Outcome, checks, crash, fuzz, ratchet, run_demo, run_kill, tidy};
 
 struct Step {
     name: &'static str,
@@ -15,6 +15,7 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { name: "lint", words: &[], run: checks::lint },
     Step { name: "tidy", words: &[], run: tidy::run },
+    Step { name: "ratchet", words: &[], run: ratchet::run },
     Step { name: "fuzz", words: &["--seconds", "20", "--if-possible"], run: fuzz::run },
     Step { name: "crash", words: &[], run: crash::run },
     Step { name: "kill", words: &["--rounds", "50"], run: run_kill },

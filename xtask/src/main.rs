@@ -17,6 +17,7 @@ mod fuzz;
 mod kill;
 mod migrate;
 mod mutants;
+mod ratchet;
 mod tidy;
 
 use std::fmt::Write;
@@ -81,14 +82,20 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
         synopsis: "ci [--skip STEP]..",
-        help: "lint, tidy, fuzz, crash, demo (the last three short) and test; stops at the first failure",
+        help: "lint, tidy, ratchet, fuzz, crash, kill, demo (short) and test; stops at the first failure",
         run: ci::run,
     },
     Command {
         name: "bench",
-        synopsis: "bench [NAME] [--quick]",
-        help: "the report against peers, or the row NAME of it; `bench micro` runs the micro-benchmarks",
+        synopsis: "bench [NAME].. [--quick] [..]",
+        help: "the report against peers, or its rows NAME; `bench micro`; see benches/README.md",
         run: bench::run,
+    },
+    Command {
+        name: "ratchet",
+        synopsis: "ratchet [--bless]",
+        help: "calls, allocations and instructions of each operation: none may grow by over 3 %",
+        run: ratchet::run,
     },
     Command {
         name: "fuzz",

@@ -1,16 +1,19 @@
 //! The report: the store beside its peers, on this machine, in one run.
 //!
-//! `cargo xtask bench [ROW] [--quick]` builds and runs it. Every measurement is one process ("job"), so that no engine
+//! `cargo xtask bench [ROW].. [--quick]` builds and runs it. Every measurement is one process ("job"), so that no engine
 //! inherits the memory of another; the jobs of a row are interleaved over rounds, and ratios are taken
 //! within a round, so that a machine that slows down for a while slows both sides.
-#![forbid(unsafe_code)]
+// Not forbidden: one of the peers can be opened in no other way.
+#![deny(unsafe_code)]
 
 mod engines;
 mod jobs;
 mod machine;
+mod measure;
 mod report;
 mod rows;
 mod statistics;
+mod workload;
 
 use std::process::ExitCode;
 

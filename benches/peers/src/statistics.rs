@@ -20,12 +20,6 @@ impl Spread {
         let lower = sorted[(sorted.len() - 1) / 2];
         Some(Self { min, median: f64::midpoint(lower, upper), max })
     }
-
-    /// Of the quotients within each round.
-    pub(crate) fn of_ratios(ours: &[f64], others: &[f64]) -> Option<Self> {
-        let ratios: Vec<f64> = ours.iter().zip(others).map(|(ours, other)| ours / other).collect();
-        Self::of(&ratios)
-    }
 }
 
 impl fmt::Display for Spread {
@@ -43,7 +37,5 @@ mod tests {
         assert_eq!(Spread::of(&[]), None);
         assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Some(Spread { min: 1.0, median: 2.0, max: 3.0 }));
         assert_eq!(Spread::of(&[4.0, 1.0, 2.0, 9.0]).map(|spread| spread.median), Some(3.0));
-        let ratios = Spread::of_ratios(&[2.0, 9.0, 8.0], &[1.0, 3.0, 2.0]);
-        assert_eq!(ratios, Some(Spread { min: 2.0, median: 3.0, max: 4.0 }));
     }
 }
