@@ -27,5 +27,6 @@ mod support;
 mod upgrade;
 mod views;
 mod watching;
+mod watching_tasks;
 #[cfg(any(feature = "prost", feature = "serde"))]
 mod wrappers;
