@@ -19,10 +19,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use pkv_fs::{Access, ForkGuard, Fs, SegmentWay};
 use pkv_snapshot_set::FileSnapshotSet;
 
@@ -37,6 +35,9 @@ use crate::map::Map;
 use crate::options::{LogWay, Options, RecoveryMode};
 use crate::pool::IoPool;
 use crate::recover::{self, ReadOptions, RecoveryReport, Types};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, JoinHandle};
 use crate::view::Views;
 use crate::watch::Hub;
 
@@ -54,7 +55,7 @@ pub(crate) struct Core {
     pub(crate) fork: ForkGuard,
     pub(crate) watch: Arc<Hub>,
     pub(crate) expiry: Option<Expiry>,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     closed: AtomicBool,
 }
 
@@ -217,12 +218,9 @@ impl Core {
             return Err(Error::Closed);
         }
         threads.retain(|thread| !thread.is_finished());
-        let thread =
-            std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-                Error::LogUnavailable(Cause::other(format!(
-                    "cannot start the thread {name}: {error}"
-                )))
-            })?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
+            Error::LogUnavailable(Cause::other(format!("cannot start the thread {name}: {error}")))
+        })?;
         threads.push(thread);
         Ok(())
     }
@@ -252,7 +250,7 @@ impl Core {
         }
         // The list is not locked while they are waited for: the keeper may be about to look at it.
         let threads = std::mem::take(&mut *self.threads.lock());
-        let this_thread = std::thread::current().id();
+        let this_thread = thread::current().id();
         for thread in threads {
             if thread.thread().id() != this_thread {
                 let _ = thread.join();

@@ -31,6 +31,7 @@ const OWNED: &[(&str, &str)] = &[
     ("rustix", "pkv-fs"),
     ("serde", "pkv-store"),
     ("tracing", "pkv-store"),
+    ("shuttle", "pkv-store"),
 ];
 
 pub(super) fn check(tree: &Tree, findings: &mut Vec<Finding>) {

@@ -19,10 +19,8 @@ mod sweep;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use pkv_fs::Fs;
 
 use crate::bytes::ByteStore;
@@ -33,6 +31,8 @@ use crate::map::{Map, ValueRef};
 use crate::options::{Durability, Options};
 use crate::reentry;
 use crate::store::{Batch, Store, encoded, encoded_pair};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 use crate::watch::{Notice, Noticed};
 use crate::write::{Decision, Prepare, Written};
 
