@@ -222,6 +222,13 @@ const MUTANTS: &[Mutant] = &[
         catch: store(&["faults::every_call_may_fail_written"]),
     },
     Mutant {
+        name: "a condition that sees the value from before the lock",
+        file: WRITE,
+        find: "            let mut shard = self.map.write(index);\n            let current = shard.get(hash, key);\n            let existed = current.is_some();\n            let value = match decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)? {",
+        replace: "            let current =\n                self.map.read(index).get(hash, key).map(|value| value.as_bytes().to_vec());\n            let mut shard = self.map.write(index);\n            let existed = current.is_some();\n            let value = match decide(current.as_deref(), &mut buffer)? {",
+        catch: store(&["linear::operations_on_a_key"]),
+    },
+    Mutant {
         name: "a wake-up of the sync thread that gets lost",
         file: COMMIT,
         find: "        drop(self.waiting.lock());\n        self.wanted.notify_one();",

@@ -11,17 +11,22 @@
 )]
 #![expect(clippy::print_stderr, reason = "how much was tried is what a long run is started for")]
 
+#[path = "it/keyed.rs"]
+mod keyed;
+
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pkv_fs::Op;
-use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
+use pkv_sim::{Choice, Crash, Fault, FaultKind, Recording, SimFs};
 use pkv_store::{ByteStore, Durability, Error, Health, LogWay, Options};
 use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, ReplayScheduler};
 use shuttle::{Config, MaxSteps, Runner, thread};
+
+use crate::keyed::{Answer, Call, OneKey, answer};
 
 const DIR: &str = "/db";
 
@@ -106,6 +111,12 @@ impl Moments {
     }
 }
 
+fn join(threads: Vec<thread::JoinHandle<()>>) {
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
 /// Closes; afterwards no thread of the store is left.
 fn close(store: Arc<ByteStore>, fs: &Arc<SimFs>) -> Result<(), Error> {
     let closed = Arc::into_inner(store).expect("no writer is left").close();
@@ -137,7 +148,7 @@ fn nobody_is_told_before_everything_lower_is_durable() {
         if shuttle::rand::thread_rng().r#gen() {
             store.compact().unwrap();
         }
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        join(writers);
         assert_eq!(fs.overlapping_syncs(), 0, "two syncs of one file at once");
         close(store, &fs).unwrap();
         moments.check(way);
@@ -170,7 +181,7 @@ fn writers_that_wait_for_room_go_on_and_lose_nothing() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        join(writers);
         assert!(matches!(store.health(), Health::Good), "{:?}", store.health());
         close(store, &fs).unwrap();
         moments.check(way);
@@ -205,7 +216,7 @@ fn what_nobody_waits_for_is_synced_too() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        join(writers);
         close(store, &fs).unwrap();
     });
 }
@@ -257,7 +268,7 @@ fn a_failed_sync_answers_everybody_and_ends_it() {
                 })
             })
             .collect();
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        join(writers);
         let poisoned = matches!(store.health(), Health::Poisoned(_));
         if poisoned {
             let error = store.insert(b"later", b"", Durability::Process).unwrap_err();
@@ -300,5 +311,40 @@ fn closing_tells_everybody_and_leaves_no_thread() {
         let again = again.unwrap();
         assert_eq!(again.len(), 4);
         assert!(again.recovery_report().torn.is_none());
+    });
+}
+
+/// Three threads and one key, in whatever order: the answers have an order that explains them.
+#[test]
+fn operations_on_a_key_have_an_order_that_explains_them() {
+    in_many_orders("one key", || {
+        let (fs, way) = (disk(), random_way());
+        let store = Arc::new(ByteStore::open(Path::new(DIR), &options(&fs, way)).unwrap());
+        let recording = Arc::new(Recording::new());
+        let threads: Vec<_> = (0..3)
+            .map(|number: u64| {
+                let (store, recording) = (store.clone(), recording.clone());
+                thread::spawn(move || {
+                    let mut recorder = recording.thread();
+                    let mut seen = None;
+                    for n in 0..6 {
+                        let random = shuttle::rand::thread_rng().r#gen();
+                        let call = Call::draw(random, 10 * number + n, seen);
+                        let durability =
+                            if n % 3 == 2 { Durability::Power } else { Durability::Process };
+                        let answer = recorder.run("key", call, |call| {
+                            answer(&store, b"key", call, durability).expect("a good disk")
+                        });
+                        if let Answer::Value(value) = answer {
+                            seen = value;
+                        }
+                    }
+                })
+            })
+            .collect();
+        store.compact().unwrap();
+        join(threads);
+        close(store, &fs).unwrap();
+        assert_eq!(recording.check(&OneKey), Ok(18));
     });
 }

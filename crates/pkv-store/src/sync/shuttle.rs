@@ -104,6 +104,10 @@ impl Condvar {
     /// There is no time here: others go first some turns long, then the wait ends, in time or not. So a
     /// wake-up that such a wait misses is not seen; one that [`Condvar::wait`] misses is a deadlock, which
     /// shuttle reports.
+    #[expect(
+        clippy::unused_self,
+        reason = "the shape of the condition variables that it stands in for"
+    )]
     pub(crate) fn wait_for<T>(
         &self,
         guard: &mut MutexGuard<'_, T>,
