@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::arguments::Arguments;
-use crate::{Failure, Outcome, checks, crash, fuzz, ratchet, run_demo, run_kill, tidy};
+use crate::{Failure, Outcome, checks, crash, fuzz, ratchet, run_demo, run_kill, stress, tidy};
 
 struct Step {
     name: &'static str,
@@ -18,6 +18,7 @@ const STEPS: &[Step] = &[
     Step { name: "ratchet", words: &[], run: ratchet::run },
     Step { name: "fuzz", words: &["--seconds", "20", "--if-possible"], run: fuzz::run },
     Step { name: "crash", words: &[], run: crash::run },
+    Step { name: "stress", words: &[], run: stress::run },
     Step { name: "kill", words: &["--rounds", "50"], run: run_kill },
     Step { name: "demo", words: &["--kills", "7"], run: run_demo },
     Step { name: "test", words: &[], run: checks::test },

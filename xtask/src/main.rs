@@ -18,6 +18,7 @@ mod kill;
 mod migrate;
 mod mutants;
 mod ratchet;
+mod stress;
 mod tidy;
 
 use std::fmt::Write;
@@ -82,7 +83,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
         synopsis: "ci [--skip STEP]..",
-        help: "lint, tidy, ratchet, fuzz, crash, kill, demo (short) and test; stops at the first failure",
+        help: "lint, tidy, ratchet, fuzz, crash, stress, kill, demo (these short) and test; stops at the first failure",
         run: ci::run,
     },
     Command {
@@ -126,6 +127,12 @@ const COMMANDS: &[Command] = &[
         synopsis: "crash [--long]",
         help: "cut the power, fail calls, damage bytes: 100,000 states of a simulated disk (--long: 10,000,000)",
         run: crash::run,
+    },
+    Command {
+        name: "stress",
+        synopsis: "stress [--schedules N]",
+        help: "the store's threads in N orders for each test, one at a time; then all at once, with random pauses",
+        run: stress::run,
     },
 ];
 

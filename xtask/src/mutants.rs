@@ -26,16 +26,23 @@ struct Tests {
     /// A test target, or `--lib`.
     target: &'static str,
     names: &'static [&'static str],
+    /// A `--cfg` for the build.
+    cfg: Option<&'static str>,
 }
 
 const fn store(names: &'static [&'static str]) -> Tests {
-    Tests { package: "pkv-store", target: "it", names }
+    Tests { package: "pkv-store", target: "it", names, cfg: None }
+}
+
+const fn orders(names: &'static [&'static str]) -> Tests {
+    Tests { package: "pkv-store", target: "orders", names, cfg: Some("pkv_shuttle") }
 }
 
 const SET: &str = "crates/pkv-snapshot-set/src/file_snapshot_set.rs";
 const PUBLISH: &str = "crates/pkv-snapshot-set/src/publish.rs";
 const FRAME: &str = "crates/pkv-format/src/frame.rs";
 const COMMIT: &str = "crates/pkv-store/src/log/commit.rs";
+const CORE: &str = "crates/pkv-store/src/core.rs";
 const COMPACT: &str = "crates/pkv-store/src/compact.rs";
 const LOAD: &str = "crates/pkv-store/src/recover/load.rs";
 const REPAIR: &str = "crates/pkv-store/src/recover/repair.rs";
@@ -46,7 +53,7 @@ const EXPIRY: &str = "crates/pkv-store/src/expiry/mod.rs";
 const HUB: &str = "crates/pkv-store/src/watch/hub.rs";
 
 const POWER_CUT: &str = "crash_sim::a_power_cut_leaves_a_prefix_mapped";
-const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[] };
+const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[], cfg: None };
 
 const LOCK_THEN_SCAN: &str = "        let lock = match fs.lock(&lock_path, options.lock_wait) {\n            Ok(lock) => lock,\n            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {\n                return Err(Error::Locked { path: lock_path });\n            }\n            Err(error) => return Err(error.into()),\n        };\n\n        // 2.\n        let (judgement, interrupted_creation) = survey(&*fs, &dir)?;\n";
 
@@ -95,7 +102,12 @@ const MUTANTS: &[Mutant] = &[
         file: PUBLISH,
         find: "        // 4.\n        self.sync_dir()?;\n",
         replace: "",
-        catch: Tests { package: "pkv-snapshot-set", target: "publish_crash", names: &[] },
+        catch: Tests {
+            package: "pkv-snapshot-set",
+            target: "publish_crash",
+            names: &[],
+            cfg: None,
+        },
     },
     Mutant {
         name: "no offset in the header checksum's seed",
@@ -179,7 +191,7 @@ const MUTANTS: &[Mutant] = &[
         file: COPY,
         find: "        Ok(bucket.last.checked_add(1).map(Cursor))",
         replace: "        let first = self.buckets.at(0).last;\n        Ok(first.checked_add(1).and_then(|step| cursor.0.checked_add(step)).map(Cursor))",
-        catch: Tests { package: "pkv-store", target: "--lib", names: &["map::"] },
+        catch: Tests { package: "pkv-store", target: "--lib", names: &["map::"], cfg: None },
     },
     Mutant {
         name: "a watermark that speaks only for the newest file",
@@ -208,6 +220,41 @@ const MUTANTS: &[Mutant] = &[
         find: "                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),",
         replace: "                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => {\n                    if let Some(value) = value {\n                        drop(shard.set(hash, key, value));\n                    }\n                    return Err(error);\n                }",
         catch: store(&["faults::every_call_may_fail_written"]),
+    },
+    Mutant {
+        name: "a condition that sees the value from before the lock",
+        file: WRITE,
+        find: "            let mut shard = self.map.write(index);\n            let current = shard.get(hash, key);\n            let existed = current.is_some();\n            let value = match decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)? {",
+        replace: "            let current =\n                self.map.read(index).get(hash, key).map(|value| value.as_bytes().to_vec());\n            let mut shard = self.map.write(index);\n            let existed = current.is_some();\n            let value = match decide(current.as_deref(), &mut buffer)? {",
+        catch: store(&["linear::operations_on_a_key"]),
+    },
+    Mutant {
+        name: "a wake-up of the sync thread that gets lost",
+        file: COMMIT,
+        find: "        drop(self.waiting.lock());\n        self.wanted.notify_one();",
+        replace: "        self.wanted.notify_one();",
+        catch: orders(&["what_nobody_waits_for"]),
+    },
+    Mutant {
+        name: "one of those who wait for a sync is woken",
+        file: COMMIT,
+        find: "self.log.commit.done.notify_all();",
+        replace: "self.log.commit.done.notify_one();",
+        catch: orders(&["nobody_is_told"]),
+    },
+    Mutant {
+        name: "a segment rotated away during a sync counts as synced",
+        file: COMMIT,
+        find: "        for _ in &behind {\n            if let",
+        replace: "        while !tail.behind.is_empty() {\n            if let",
+        catch: orders(&["nobody_is_told"]),
+    },
+    Mutant {
+        name: "closing does not wait for a thread",
+        file: CORE,
+        find: "            if thread.thread().id() != this_thread {",
+        replace: "            if thread.thread().id() != this_thread && thread.is_finished() {",
+        catch: orders(&["nobody_is_told"]),
     },
 ];
 
@@ -318,8 +365,9 @@ fn build(copy: &Path, tests: &Tests) -> Result<PathBuf, Failure> {
         .args(["test", "--no-run", "--package", tests.package])
         .args(target)
         .current_dir(copy)
-        .env("CARGO_TARGET_DIR", target_directory("mutants"))
+        .env("CARGO_TARGET_DIR", target_directory("target/mutants"))
         .env("CARGO_TERM_COLOR", "never")
+        .env("RUSTFLAGS", tests.cfg.map_or(String::new(), |cfg| format!("--cfg {cfg}")))
         .env_remove("CARGO_MANIFEST_DIR")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

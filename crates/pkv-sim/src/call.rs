@@ -53,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) shake_one_in: u64,
     pub(crate) shake: Rng,
     pub(crate) sync_pause: Duration,
+    /// What lets other threads go first.
+    pub(crate) give_way: fn(),
 }
 
 /// A checked call: what it changes, and what it returns.
@@ -239,6 +241,7 @@ impl Disk {
             locked: Vec::new(),
             shake_one_in: 0,
             sync_pause: Duration::ZERO,
+            give_way: std::thread::yield_now,
         };
         Self { inner: Mutex::new(inner), unlocked: Condvar::new() }
     }
@@ -252,8 +255,9 @@ impl Disk {
         let mut inner = self.lock_inner();
         let one_in = inner.shake_one_in;
         if inner.shake.one_in(one_in) {
+            let give_way = inner.give_way;
             drop(inner);
-            std::thread::yield_now();
+            give_way();
             inner = self.lock_inner();
         }
         inner
@@ -332,6 +336,7 @@ impl Disk {
         if !pause.is_zero() {
             std::thread::sleep(pause);
         }
+        drop(self.shaken());
         through
     }
 

@@ -173,9 +173,16 @@ impl SimFs {
         self.lock_inner().settings.unix_time_ms = unix_time_ms;
     }
 
-    /// One call in so many gives way to other threads first, to shake their order; 0 is never.
+    /// One call in so many gives way to other threads first, and a sync also in its midst, to shake their
+    /// order; 0 is never.
     pub fn set_shake_one_in(&self, calls: u64) {
         self.lock_inner().shake_one_in = calls;
+    }
+
+    /// What giving way to other threads is; [`std::thread::yield_now`] at first. A checker that runs all threads
+    /// on one and chooses who goes on has a call of its own for it.
+    pub fn set_give_way(&self, give_way: fn()) {
+        self.lock_inner().give_way = give_way;
     }
 
     /// How long a sync takes. What is written meanwhile is not made durable by it.

@@ -6,10 +6,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use pkv_format::{BlockBuilder, FileKind, Footer, HEADER_BYTES, decode_record};
 use pkv_fs::{Access, File};
 use pkv_snapshot_set::{SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
@@ -23,6 +21,8 @@ use crate::histogram::{Histogram, Timings};
 use crate::log::Rotated;
 use crate::map::{BucketCopy, Cursor};
 use crate::recover::{Phase, Progress, RecoveryProgress};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 /// Blocks are handed to the file system in pieces of this size.
 const WRITE_BYTES: usize = 256 * 1024;

@@ -20,11 +20,8 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{JoinHandle, Thread};
 use std::time::Instant;
 
-use parking_lot::Mutex;
 use pkv_fs::{Access, ForkGuard, Fs, SegmentWay};
 use pkv_snapshot_set::FileSnapshotSet;
 
@@ -39,6 +36,9 @@ use crate::map::Map;
 use crate::options::{LogWay, Options, RecoveryMode};
 use crate::pool::IoPool;
 use crate::recover::{self, ReadOptions, RecoveryReport, Types};
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::thread::{self, JoinHandle, Thread};
 use crate::view::Views;
 use crate::watch::Hub;
 
@@ -219,12 +219,9 @@ impl Core {
             return Err(Error::Closed);
         }
         threads.retain(|thread| !thread.is_finished());
-        let thread =
-            std::thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
-                Error::LogUnavailable(Cause::other(format!(
-                    "cannot start the thread {name}: {error}"
-                )))
-            })?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(run).map_err(|error| {
+            Error::LogUnavailable(Cause::other(format!("cannot start the thread {name}: {error}")))
+        })?;
         threads.push(thread);
         Ok(())
     }
@@ -274,7 +271,7 @@ impl Core {
         // The list is not locked while they are waited for: the keeper may be about to look at it.
         let meant: Vec<_> =
             self.threads.lock().extract_if(.., |thread| is_meant(thread.thread())).collect();
-        let this_thread = std::thread::current().id();
+        let this_thread = thread::current().id();
         for thread in meant {
             if thread.thread().id() != this_thread {
                 let _ = thread.join();

@@ -9,13 +9,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::Mutex;
-
 use crate::bytes::{ByteBatch, ByteStore, Update};
 use crate::codec::{Encode, Key, Value};
 use crate::error::{Error, Result};
 use crate::options::Durability;
 use crate::store::{Batch, Store, encoded, encoded_pair};
+use crate::sync::Mutex;
 use crate::write::Written;
 
 /// A write on its way to the disk: resolves when it survives a power cut, to what the plain call returns.

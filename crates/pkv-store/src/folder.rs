@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
 use pkv_format::{FRAMES_OFFSET, FileHeader, FileKind, FileSeed};
 use pkv_fs::{Access, File, Fs, Op};
 use pkv_snapshot_set::{FileSnapshotSet, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
 
 use crate::error::{Error, Result};
+use crate::sync::{Mutex, MutexGuard};
 
 /// Whether a sync failed, after which nobody knows what the disk holds and nothing more may be written.
 pub(crate) fn is_failed_sync(error: &Error) -> bool {

@@ -31,6 +31,7 @@ mod reentry;
 mod salvage;
 mod stats;
 mod store;
+mod sync;
 mod view;
 mod watch;
 mod write;

@@ -11,9 +11,6 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -21,6 +18,8 @@ use crate::frame::bytes_u64;
 use crate::iter::ByteIter;
 use crate::map::{BucketCopy, Cursor, Garbage, Map, Shard, ValueRef};
 use crate::reentry;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Mutex, RwLock};
 use crate::write::share_if_large;
 
 #[cfg(test)]

@@ -38,6 +38,7 @@ const OWNED: &[(&str, &str)] = &[
     ("rustix", "pkv-fs"),
     ("serde_json", "pkv-admin"),
     ("tracing", "pkv-store"),
+    ("shuttle", "pkv-store"),
 ];
 
 pub(super) fn check(tree: &Tree, findings: &mut Vec<Finding>) {

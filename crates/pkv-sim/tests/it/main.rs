@@ -7,6 +7,8 @@ mod disk;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod linear;
+#[cfg(test)]
 mod mini;
 #[cfg(test)]
 mod model;

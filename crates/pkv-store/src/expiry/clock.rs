@@ -1,10 +1,11 @@
 //! The store's time: it begins where the log's record says, and never goes back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
 use pkv_fs::Fs;
+
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A machine's clock that is behind by less is waited for: threads that ask at the same time get their
 /// answers in any order, and clocks are adjusted by so much all the time.

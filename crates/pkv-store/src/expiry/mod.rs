@@ -20,10 +20,8 @@ mod tests;
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use pkv_fs::Fs;
 
 use crate::bytes::ByteStore;
@@ -34,6 +32,8 @@ use crate::map::{Map, Shard, ValueRef};
 use crate::options::{Durability, Options};
 use crate::reentry;
 use crate::store::{Batch, Store, encoded, encoded_pair};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 use crate::watch::{Notice, Noticed};
 use crate::write::{Decision, Prepare, Written};
 

@@ -1,6 +1,5 @@
 //! Sweeping: what has expired is removed, in steps that hold nobody up.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pkv_format::decode_record;
@@ -10,6 +9,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::map::{BucketCopy, Cursor};
 use crate::options::Durability;
+use crate::sync::atomic::Ordering;
 use crate::write::{Decision, Prepare};
 
 /// The sweeping thread rests so many times as long as it works: it takes at most a fifth of one core.

@@ -8,12 +8,8 @@ use std::cmp::Ordering as Order;
 use std::collections::BinaryHeap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use pkv_format::Successor;
 use pkv_fs::{Access, Segment};
 use pkv_snapshot_set::LOCK_FILE_NAME;
@@ -23,6 +19,10 @@ use crate::error::{Error, Result};
 use crate::folder::{Folder, LogFile, root_seed};
 use crate::health::Cause;
 use crate::histogram::{Histogram, Timings};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::mpsc::{Sender, channel};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex};
 
 /// Told once whether a write became durable.
 pub(crate) type Callback = Box<dyn FnOnce(Result<u64>) + Send>;
@@ -376,7 +376,7 @@ impl Log {
         if let Some(Notifier { jobs, thread }) = notifier {
             drop(jobs);
             // A callback may close the store: the thread cannot wait for itself.
-            if thread.thread().id() != std::thread::current().id() {
+            if thread.thread().id() != thread::current().id() {
                 let _ = thread.join();
             }
         }
@@ -390,7 +390,7 @@ struct Leader<'a> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.log.poison(Cause::panic("sync"));
         }
         self.log.commit.waiting.lock().leading = false;
@@ -420,7 +420,7 @@ impl Log {
 impl Notifier {
     fn start() -> Option<Self> {
         let (jobs, queue) = channel::<(Callback, Result<u64>)>();
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("pkv-notify".into())
             .spawn(move || {
                 for (callback, outcome) in queue {

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::MutexGuard;
 use pkv_format::{FRAMES_OFFSET, Seal};
 
 use super::{Log, LogSettings, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable};
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::folder::is_failed_sync;
 use crate::frame::{SEAL_FRAME_BYTES, seal_frame};
 use crate::health::Cause;
+use crate::sync::MutexGuard;
 
 /// The first pause after a segment could not be prepared, and the longest.
 const RETRY_MIN: Duration = Duration::from_millis(20);

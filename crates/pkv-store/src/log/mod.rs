@@ -19,10 +19,8 @@ mod wait;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
 use pkv_format::{FRAMES_OFFSET, FileSeed, Link, Mark, Seal};
 use pkv_fs::{Segment, SegmentWay};
 
@@ -32,6 +30,8 @@ use crate::frame::{
     Frame, LINK_FRAME_BYTES, MARK_FRAME_BYTES, SEAL_FRAME_BYTES, link_frame, mark_frame, seal_frame,
 };
 use crate::health::Cause;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 use crate::watch::Hub;
 
 use commit::Commit;

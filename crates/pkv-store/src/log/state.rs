@@ -1,6 +1,5 @@
 //! What the log tells of itself.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pkv_fs::SegmentWay;
@@ -8,6 +7,7 @@ use pkv_fs::SegmentWay;
 use super::{Log, State};
 use crate::health::Cause;
 use crate::histogram::Histogram;
+use crate::sync::atomic::Ordering;
 
 impl Log {
     /// Everything up to and with this sequence number is synced.

@@ -32,8 +32,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
+
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use copy::{BucketCopy, Cursor};
 pub(crate) use shard::Shard;

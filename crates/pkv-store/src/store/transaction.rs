@@ -8,6 +8,7 @@ use super::{Store, encoded, encoded_pair};
 use crate::codec::{Encode, Key, Value};
 use crate::error::{Error, Result};
 use crate::options::Durability;
+use crate::sync::thread;
 
 /// So often is a closure run before others that always come between make it an error.
 const ATTEMPTS_MAX: u32 = 1000;
@@ -113,8 +114,8 @@ impl<K: Key, V: Value> Store<K, V> {
 /// Lets others go first: those that come between have to be done before this one can be.
 fn pause(attempt: u32) {
     match attempt.checked_sub(ATTEMPTS_AT_ONCE) {
-        None | Some(0) => std::thread::yield_now(),
-        Some(more) => std::thread::sleep((PAUSE_STEP * more).min(PAUSE_MAX)),
+        None | Some(0) => thread::yield_now(),
+        Some(more) => thread::sleep((PAUSE_STEP * more).min(PAUSE_MAX)),
     }
 }
 

@@ -8,14 +8,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Waker;
-
-use parking_lot::Mutex;
 
 use super::notice::{Notice, Told};
 use super::queue::{End, Queue};
 use crate::health::Cause;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Where writes meet watches.
 #[derive(Debug, Default)]

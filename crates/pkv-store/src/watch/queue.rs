@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use super::hub::Hub;
 use super::notice::Told;
 use crate::error::{Error, Result};
 use crate::health::Cause;
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 /// Which keys a watch asks for.
 #[derive(Clone, Debug)]

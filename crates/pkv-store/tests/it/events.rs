@@ -83,6 +83,16 @@ fn failing(path: &'static str, op: Op) -> (impl Fn(&str) -> bool, ByteStore) {
     let options = options(&fs, LogWay::Written).background(true).compact_log_bytes_min(4096);
     let store = ByteStore::open(path, &options).unwrap();
     store.insert(b"a", b"1", Durability::Power).unwrap();
+    // The next log is ready: without it nothing is full, and no snapshot is asked for.
+    eventually("the next log", || {
+        let has_header =
+            |path: &Path| fs.contents(path).is_some_and(|bytes| bytes.iter().any(|b| *b != 0));
+        let logs = fs.paths();
+        logs.iter()
+            .filter(|path| path.to_string_lossy().contains("_diff") && has_header(path))
+            .count()
+            == 2
+    });
     fs.inject(Fault::from_then_on(op, 1, FaultKind::Eio));
     (move |what: &str| told(Path::new(path)).iter().any(|line| line.starts_with(what)), store)
 }

@@ -1,0 +1,83 @@
+//! The locks of `parking_lot`, before and after which a thread stops at random, now and then: long
+//! enough for others to pass where a busy machine lets them pass once a year.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub(crate) use parking_lot::{Condvar, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+
+static NEXT_SEED: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    static RANDOM: Cell<u64> =
+        Cell::new(NEXT_SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+}
+
+/// Stops this thread, one time in eight for others that are ready, one time in 64 for some microseconds.
+fn stop_at_random() {
+    // A thread that ends has no generator any more.
+    let random = RANDOM.try_with(|random| {
+        let next = random
+            .get()
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        random.set(next);
+        next >> 40
+    });
+    match random {
+        Ok(random) if random % 64 == 0 => {
+            std::thread::sleep(Duration::from_micros(random / 64 % 200));
+        }
+        Ok(random) if random % 8 == 0 => std::thread::yield_now(),
+        _ => {}
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(parking_lot::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        stop_at_random();
+        let guard = self.0.lock();
+        // With the lock held, too: who is ahead of it then piles up before it.
+        stop_at_random();
+        guard
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        stop_at_random();
+        self.0.try_lock()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct RwLock<T>(parking_lot::RwLock<T>);
+
+impl<T> RwLock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(parking_lot::RwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        stop_at_random();
+        self.0.read()
+    }
+
+    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        stop_at_random();
+        self.0.try_read()
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        stop_at_random();
+        let guard = self.0.write();
+        stop_at_random();
+        guard
+    }
+}
