@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pkv_store::{ByteStore, Durability, Error, Store};
+use pkv_store::{ByteStore, Durability, Error, Store, Transaction};
 
 use crate::support::{Place, blob, contents, copy, in_time, restless, small};
 
@@ -363,7 +363,7 @@ fn a_transaction_that_was_overtaken_runs_again_and_leaves_nothing() {
         let a = t.get("a")?;
         assert!(!t.contains_key("new")?);
         if runs.get() == 1 {
-            // Others come between: one key changes its value, and a key that was absent comes.
+            // Others come between.
             store.insert("a", &10)?;
             assert_eq!(t.get("a")?, a, "what is read twice is the same");
         }
@@ -396,4 +396,25 @@ fn a_transaction_that_was_overtaken_runs_again_and_leaves_nothing() {
     });
     assert_eq!(failed(always), (0, "the key has another value"));
     assert!(!store.contains_key("b").unwrap());
+}
+
+/// Two that each make a key because the other's is not there: at most one may.
+#[test]
+fn a_transaction_depends_on_what_it_found_absent() {
+    let place = Place::new();
+    let store: Store<String, u64> = small().open(place.store()).unwrap();
+    let runs = Cell::new(0_u64);
+    let take = |t: &mut Transaction<'_, String, u64>| {
+        runs.set(runs.get() + 1);
+        let is_free = !t.contains_key("night of bob")?;
+        if runs.get() == 1 {
+            store.insert("night of bob", &1)?;
+        }
+        if is_free {
+            t.insert("night of alice", &1)?;
+        }
+        Ok(is_free)
+    };
+    assert!(!store.transact(take).unwrap());
+    assert_eq!((runs.get(), store.len()), (2, 1));
 }

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use pkv_fs::{Fs, Op};
 use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
@@ -539,6 +539,79 @@ fn a_read_does_not_wait_for_the_sync_of_a_clear() {
         read
     });
     assert_eq!(read, Ok(None));
+}
+
+/// What a clear takes away, the record with all else, it takes from what is known of the record, too.
+#[test]
+fn behind_a_clear_the_time_is_recorded_anew() {
+    for way in [LogWay::Mapped, LogWay::Written] {
+        let fs = disk();
+        let store = ByteStore::open(Path::new(DIR), &options(&fs).log_way(way)).unwrap();
+        store.insert_with_ttl(b"a", b"1", secs(10), PROCESS).unwrap();
+        at(&fs, 20);
+        assert_eq!(store.get(b"a").unwrap(), None);
+        if way == LogWay::Written {
+            // The first write is the clear, the second the new record: that one finds no space.
+            fs.inject(Fault::once(Op::Write, 2, FaultKind::Enospc));
+        }
+        store.clear(PROCESS).unwrap();
+        store.insert_with_ttl(b"b", b"2", Duration::ZERO, PROCESS).unwrap();
+        assert_eq!(store.get(b"b").unwrap(), None);
+        let killed = fs.survivors(Crash::Kill, Choice::Nothing);
+        std::mem::forget(store);
+        at(&killed, 5);
+        assert_eq!(open(&killed).get(b"b").unwrap(), None, "{way:?}");
+    }
+}
+
+/// The sweep looks at a copy. What was renewed meanwhile stays.
+#[test]
+fn the_sweep_leaves_what_was_renewed_while_it_looked() {
+    let place = Place::new();
+    let shared: Arc<OnceLock<Weak<ByteStore>>> = Arc::default();
+    let armed = Arc::new(AtomicBool::new(false));
+    let (is_armed, renewing) = (Arc::clone(&armed), Arc::clone(&shared));
+    let fs = HookFs::hooked(move |op, _| {
+        // It asks for the time when it comes to an entry of the copy.
+        if op == Op::Stat && is_armed.swap(false, Ordering::SeqCst) {
+            let store = renewing.get().and_then(Weak::upgrade).unwrap();
+            store.insert_with_ttl(b"a", b"2", secs(3600), PROCESS).unwrap();
+        }
+        Ok(())
+    });
+    let options = small().background(false).expiry(true).file_system(fs);
+    let store = Arc::new(ByteStore::open(place.store(), &options).unwrap());
+    shared.set(Arc::downgrade(&store)).unwrap();
+    store.insert_with_ttl(b"a", b"1", Duration::ZERO, PROCESS).unwrap();
+    armed.store(true, Ordering::SeqCst);
+    assert_eq!(store.sweep().unwrap(), 0);
+    assert!(!armed.load(Ordering::SeqCst));
+    assert_eq!(store.get(b"a").unwrap().as_deref(), Some(b"2".as_slice()));
+}
+
+/// The sweep sleeps until the earliest deadline that it knows of: each way to set one wakes it.
+#[test]
+fn whatever_sets_a_deadline_wakes_the_sweep() {
+    let place = Place::new();
+    let options = small().expiry(true).sweep_interval(Duration::from_millis(1));
+    let store: Store<u64, u64> = options.open(place.store()).unwrap();
+    let ttl = Duration::from_millis(20);
+    let ways: [&dyn Fn(); 3] = [
+        &|| assert!(!store.insert_with_ttl(&1, &1, ttl).unwrap()),
+        &|| store.batch().insert_with_ttl(&1, &1, ttl).commit().unwrap(),
+        &|| {
+            store.insert(&1, &1).unwrap();
+            assert!(store.set_ttl(&1, Some(ttl)).unwrap());
+        },
+    ];
+    for (n, set) in ways.iter().enumerate() {
+        // The pass before has found nothing, and the thread sleeps for a minute.
+        std::thread::sleep(Duration::from_millis(50));
+        let start = Instant::now();
+        set();
+        eventually("the sweep", || store.is_empty());
+        assert!(start.elapsed() < secs(30), "way {n}");
+    }
 }
 
 /// The sweep writes, and a writer waits for the threads that make room. They were ended before it was: a

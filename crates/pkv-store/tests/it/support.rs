@@ -315,6 +315,8 @@ impl Fs for HookFs {
     }
 
     fn unix_time_ms(&self) -> u64 {
+        // It cannot fail; a hook can keep it waiting.
+        let _ = self.ask(Op::Stat, Path::new(""));
         StdFs.unix_time_ms()
     }
 }

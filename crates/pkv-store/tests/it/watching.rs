@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pkv_fs::Op;
@@ -256,6 +257,40 @@ fn watches_that_come_and_go_amid_writers_miss_nothing() {
         follow(&mut map, &mut seq, event);
     }
     assert_eq!((seq, map), (store.last_seq(), contents(&store)));
+}
+
+/// A write that did not see that somebody watches, and has no number yet: a watch begins behind it.
+#[test]
+fn a_watch_that_begins_waits_for_the_writes_under_way() {
+    let place = Place::new();
+    let (stops, stopped) = channel();
+    let (release, goes_on) = channel();
+    let goes_on = Mutex::new(goes_on);
+    let armed = Arc::new(AtomicBool::new(false));
+    let is_armed = Arc::clone(&armed);
+    let fs = HookFs::hooked(move |op, _| {
+        if op == Op::Stat && is_armed.swap(false, Ordering::SeqCst) {
+            stops.send(()).unwrap();
+            goes_on.lock().unwrap().recv().unwrap();
+        }
+        Ok(())
+    });
+    let options = small().background(false).file_system(fs);
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    store.insert(b"a", b"1", Durability::Power).unwrap();
+    // The mark of that sync comes before the next frame, and asks for the time with the shard locked.
+    armed.store(true, Ordering::SeqCst);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| store.insert(b"a", b"2", PROCESS).unwrap());
+        stopped.recv().unwrap();
+        let beginning = scope.spawn(|| store.watch().start().unwrap());
+        std::thread::sleep(Duration::from_millis(50));
+        release.send(()).unwrap();
+        let mut watch = beginning.join().unwrap();
+        assert_eq!((writing.join().unwrap().seq, watch.start_seq()), (2, 2));
+        store.insert(b"a", b"3", PROCESS).unwrap();
+        assert_eq!(drain(&mut watch), ["3 a: 2 -> 3"]);
+    });
 }
 
 #[test]
