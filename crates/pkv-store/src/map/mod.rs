@@ -13,7 +13,7 @@
 //! - **No stall.** One write splits at most one bucket, of at most 3,072 entries, allocates at most one chunk
 //!   of 256 KiB and moves at most 64 KiB of records (`clean.rs`). Memory that becomes free is handed to
 //!   the caller as [`Garbage`], to be dropped after unlocking.
-//! - **Copied while it changes.** `copy.rs` walks a shard by hash position, bucket by bucket.
+//! - **Copied while it changes.** `copy.rs` walks a shard by hash position, in slices of some microseconds.
 //!
 //! It knows nothing of logs, files and durability, and evaluates no conditions.
 
@@ -35,7 +35,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
-pub(crate) use copy::{BucketCopy, Cursor};
+pub(crate) use copy::{Cursor, SliceCopy};
 pub(crate) use shard::Shard;
 
 /// Longer values are allocations of their own.
