@@ -185,7 +185,7 @@ impl Core {
             bytes_total: self.map.usage().payload_bytes,
             bytes_done: AtomicU64::new(0),
         };
-        let written = self.pool.map(&files, |(index, path)| {
+        let written = self.pool.map_in_background(&files, |(index, path)| {
             let shards = self.map.shards();
             let range = index * shards / count..(index + 1) * shards / count;
             let mut writer = ShardWriter::create(self, pending, *index, count, path)?;
@@ -398,6 +398,8 @@ impl ShardWriter {
         if !self.block.is_empty() {
             let at = self.offset + bytes_u64(self.ready.len());
             self.ready.extend_from_slice(self.block.finish(self.seed, at));
+            // Else a writer that shares the processor waits for the system's next look at it, for milliseconds.
+            std::thread::yield_now();
         }
         if self.ready.len() >= WRITE_BYTES { self.write_ready() } else { Ok(()) }
     }

@@ -119,7 +119,7 @@ impl<'a> ByteIter<'a> {
         error
     }
 
-    /// Copies the next bucket, under its shard's read lock. False: there is none.
+    /// Copies the next slice, under its shard's read lock. False: there is none.
     fn copy_next(&mut self) -> Result<bool> {
         self.core.map_or(Ok(()), reentry::check)?;
         if let Some(core) = self.core.filter(|_| self.expired_ms > 0) {
