@@ -272,6 +272,13 @@ impl Segment for Counting<Arc<dyn Segment>> {
         Ok(())
     }
 
+    fn read_ahead(&self, offset: u64, bytes: u64) -> Result<()> {
+        if self.is_mapped() {
+            self.counters.call(Op::Map);
+        }
+        self.inner.read_ahead(offset, bytes)
+    }
+
     fn populate(&self, offset: u64, bytes: u64) -> Result<()> {
         if self.is_mapped() {
             self.counters.call(Op::Map);

@@ -158,6 +158,12 @@ pub trait Segment: Debug + Send + Sync {
     /// frame whose header stands first never becomes valid after its write failed.
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<()>;
 
+    /// Takes the pages of this range into the page cache, ahead of [`Segment::populate`], which then finds memory
+    /// that is there and zeroed. Where memory is short that is what takes long: milliseconds, for a
+    /// moment. Makes nothing dirty, so it may go far ahead. What lies outside the segment is left
+    /// out. Does nothing for a written segment. Call it from a helper thread.
+    fn read_ahead(&self, offset: u64, bytes: u64) -> Result<()>;
+
     /// Touches the pages of this range ahead of the writer, so that the writer never waits for a
     /// page fault. What lies outside the segment is left out. Does nothing for a written segment,
     /// and for a mapped one where the system cannot. Takes about 4 us a page and makes the pages

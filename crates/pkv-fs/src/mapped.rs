@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,10 @@ use crate::{Error, Op, Result, Segment};
 
 /// One word of a mapping. Offsets and lengths are multiples of it.
 const WORD_BYTES: usize = size_of::<AtomicU64>();
+
+/// Populated by one system call. It locks the address space against those who need memory from the system, a
+/// writer among them.
+const POPULATE_STEP_BYTES: usize = 32 * 1024;
 
 /// See [`crate::SegmentWay::Mapped`]. The mapping keeps the file alive; no descriptor is held.
 #[derive(Debug)]
@@ -54,34 +59,50 @@ impl MappedSegment {
     }
 }
 
+impl MappedSegment {
+    /// What of a range lies inside the mapping.
+    fn range(&self, offset: u64, bytes: u64) -> Option<Range<usize>> {
+        let end = offset.saturating_add(bytes).min(self.words.bytes());
+        // `usize` holds both, since neither is above the length of a mapping.
+        let range = usize::try_from(offset).ok()?..usize::try_from(end).ok()?;
+        (!range.is_empty()).then_some(range)
+    }
+}
+
 impl Segment for MappedSegment {
     fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
         copy_to_words(bytes, self.target(offset, bytes.len())?);
         Ok(())
     }
 
+    fn read_ahead(&self, offset: u64, bytes: u64) -> Result<()> {
+        let Some(Range { start, end }) = self.range(offset, bytes) else { return Ok(()) };
+        self.words
+            .map
+            .advise_range(Advice::WillNeed, start, end - start)
+            .map_err(|source| self.error(Op::Map, offset, source))
+    }
+
     /// Kernels before 5.14 cannot populate for writing: there the writer takes the page faults.
     fn populate(&self, offset: u64, bytes: u64) -> Result<()> {
-        let end = offset.saturating_add(bytes).min(self.words.bytes());
-        // `usize` holds both, since neither is above the length of a mapping.
-        let (Ok(start), Ok(end)) = (usize::try_from(offset), usize::try_from(end)) else {
-            return Ok(());
-        };
-        if start >= end {
-            return Ok(());
-        }
+        let Some(Range { start, end }) = self.range(offset, bytes) else { return Ok(()) };
         // `advise_range` rounds the start down to a page, the kernel rounds the end up.
-        match self.words.map.advise_range(Advice::PopulateWrite, start, end - start) {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
-                ) =>
-            {
-                Ok(())
+        for step in (start..end).step_by(POPULATE_STEP_BYTES) {
+            let bytes = POPULATE_STEP_BYTES.min(end - step);
+            match self.words.map.advise_range(Advice::PopulateWrite, step, bytes) {
+                Ok(()) => {}
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+                    ) =>
+                {
+                    return Ok(());
+                }
+                Err(source) => return Err(self.error(Op::Map, offset, source)),
             }
-            result => result.map_err(|source| self.error(Op::Map, offset, source)),
         }
+        Ok(())
     }
 
     fn release(&self, offset: u64, bytes: u64) -> Result<()> {

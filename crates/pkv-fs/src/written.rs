@@ -37,6 +37,10 @@ impl Segment for WrittenSegment {
         self.file.write_at(offset, first_page)
     }
 
+    fn read_ahead(&self, _offset: u64, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
     fn populate(&self, _offset: u64, _bytes: u64) -> Result<()> {
         Ok(())
     }

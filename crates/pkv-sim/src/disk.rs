@@ -18,8 +18,8 @@ use crate::state::{Instant, State};
 /// A disk in memory that loses, tears and fails as disks do.
 ///
 /// It implements [`pkv_fs::Fs`] and is used as `Arc<SimFs>`, from many threads. Every call of [`pkv_fs::Fs`], [`pkv_fs::File`] and
-/// [`pkv_fs::Segment`] has a running number (its *operation*), but for `populate`, `release`, `random_u64` and
-/// `unix_time_ms`. Paths are absolute or start at the root `/`, the only folder of a new disk.
+/// [`pkv_fs::Segment`] has a running number (its *operation*), but for `populate`, `read_ahead`, `release`,
+/// `random_u64` and `unix_time_ms`. Paths are absolute or start at the root `/`, the only folder of a new disk.
 ///
 /// A crash does not end this disk: [`SimFs::survivors`] makes the disk that is found afterwards.
 pub struct SimFs {

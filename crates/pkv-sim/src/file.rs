@@ -139,6 +139,10 @@ impl Segment for SimSegment {
         self.file.write(offset, bytes, self.way)
     }
 
+    fn read_ahead(&self, _offset: u64, _bytes: u64) -> Result<()> {
+        Ok(())
+    }
+
     fn populate(&self, _offset: u64, _bytes: u64) -> Result<()> {
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Compaction: from the map to a full snapshot, while writes go on.
 //!
-//! The snapshot is fuzzy: each bucket is copied at its own instant. Whatever changes meanwhile is in the
+//! The snapshot is fuzzy: each slice is copied at its own instant. Whatever changes meanwhile is in the
 //! log that was taken into use before the first copy, and every logged operation is absolute, so that
 //! replaying that log makes the snapshot exact.
 
@@ -19,7 +19,7 @@ use crate::frame::bytes_u64;
 use crate::health::Cause;
 use crate::histogram::{Histogram, Timings};
 use crate::log::Rotated;
-use crate::map::{BucketCopy, Cursor};
+use crate::map::{Cursor, SliceCopy};
 use crate::recover::{Phase, Progress, RecoveryProgress};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
@@ -102,7 +102,7 @@ impl Core {
     /// 1. The pending files get their names, above every ordinal so far.
     /// 2. A fresh log above them is taken into use. From here on every change is in a log that is
     ///    replayed on top of this snapshot.
-    /// 3. The map is copied, bucket by bucket, and written, shard files in parallel, each with its footer.
+    /// 3. The map is copied, slice by slice, and written, shard files in parallel, each with its footer.
     /// 4. The log is synced up to the last write that the copies may contain: a snapshot must never be
     ///    ahead of the log that leads to it.
     /// 5. The set renames the files (its first rename is the commit point) and purges what is obsolete.
@@ -185,11 +185,11 @@ impl Core {
             bytes_total: self.map.usage().payload_bytes,
             bytes_done: AtomicU64::new(0),
         };
-        let written = self.pool.map(&files, |(index, path)| {
+        let written = self.pool.map_in_background(&files, |(index, path)| {
             let shards = self.map.shards();
             let range = index * shards / count..(index + 1) * shards / count;
             let mut writer = ShardWriter::create(self, pending, *index, count, path)?;
-            let mut copy = BucketCopy::default();
+            let mut copy = SliceCopy::default();
             let mut told_bytes = 0;
             for shard in range {
                 writer.write_map_shard(self, shard, &mut copy)?;
@@ -351,18 +351,22 @@ impl ShardWriter {
         })
     }
 
-    /// Copies one shard of the map, a bucket at a time under its read lock, and writes the copies.
-    fn write_map_shard(&mut self, core: &Core, shard: usize, copy: &mut BucketCopy) -> Result<()> {
+    /// Copies one shard of the map, a slice at a time under its read lock, and writes the copies.
+    fn write_map_shard(&mut self, core: &Core, shard: usize, copy: &mut SliceCopy) -> Result<()> {
         let mut cursor = Some(Cursor::default());
+        let mut checked = None;
         while let Some(at) = cursor {
-            core.check_going_on()?;
-            cursor = core.map.read(shard).copy_bucket(at, copy).map_err(|_| Error::OutOfMemory)?;
+            // Looking is a lock that writers take, so not for each slice.
+            if checked.replace(self.offset) != Some(self.offset) {
+                core.check_going_on()?;
+            }
+            cursor = core.map.read(shard).copy_slice(at, copy).map_err(|_| Error::OutOfMemory)?;
             self.write_copy(copy)?;
         }
         Ok(())
     }
 
-    fn write_copy(&mut self, copy: &BucketCopy) -> Result<()> {
+    fn write_copy(&mut self, copy: &SliceCopy) -> Result<()> {
         let mut rest = copy.bytes.as_slice();
         while !rest.is_empty() {
             // The records were encoded by this process: one that cannot be read back is a broken map.
@@ -394,6 +398,8 @@ impl ShardWriter {
         if !self.block.is_empty() {
             let at = self.offset + bytes_u64(self.ready.len());
             self.ready.extend_from_slice(self.block.finish(self.seed, at));
+            // Else a writer that shares the processor waits for the system's next look at it, for milliseconds.
+            std::thread::yield_now();
         }
         if self.ready.len() >= WRITE_BYTES { self.write_ready() } else { Ok(()) }
     }

@@ -5,7 +5,7 @@ use pkv_format::decode_record;
 use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::expiry::Expiry;
-use crate::map::{BucketCopy, Cursor, Map};
+use crate::map::{Cursor, Map, SliceCopy};
 use crate::reentry;
 use crate::view::{Kept, ViewState};
 
@@ -23,7 +23,7 @@ pub struct ByteIter<'a> {
     end: usize,
     /// Where to go on in the shard; `None`: with the next shard.
     cursor: Option<Cursor>,
-    copy: BucketCopy,
+    copy: SliceCopy,
     /// How much of the copy was given out.
     offset: usize,
     large: usize,
@@ -55,7 +55,7 @@ impl<'a> ByteIter<'a> {
             shard: 0,
             end: map.shards(),
             cursor: Some(Cursor::default()),
-            copy: BucketCopy::default(),
+            copy: SliceCopy::default(),
             offset: 0,
             large: 0,
             kept: Vec::new(),
@@ -119,7 +119,7 @@ impl<'a> ByteIter<'a> {
         error
     }
 
-    /// Copies the next bucket, under its shard's read lock. False: there is none.
+    /// Copies the next slice, under its shard's read lock. False: there is none.
     fn copy_next(&mut self) -> Result<bool> {
         if self.shard >= self.end {
             return Ok(false);
@@ -142,7 +142,7 @@ impl<'a> ByteIter<'a> {
             view.copy_slice(self.map, self.shard, cursor, &mut self.copy, &mut self.kept)?
         } else {
             let shard = self.map.read(self.shard);
-            shard.copy_bucket(cursor, &mut self.copy).map_err(|_| Error::OutOfMemory)?
+            shard.copy_slice(cursor, &mut self.copy).map_err(|_| Error::OutOfMemory)?
         };
         Ok(true)
     }

@@ -16,7 +16,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::frame::bytes_u64;
 use crate::iter::ByteIter;
-use crate::map::{BucketCopy, Cursor, Garbage, Map, Shard, ValueRef};
+use crate::map::{Cursor, Garbage, Map, Shard, SliceCopy, ValueRef};
 use crate::reentry;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
@@ -174,15 +174,15 @@ impl ViewState {
         map: &Map,
         index: usize,
         cursor: Cursor,
-        copy: &mut BucketCopy,
+        copy: &mut SliceCopy,
         kept: &mut Vec<(Cursor, Kept)>,
     ) -> Result<Option<Cursor>> {
         let shard = map.read(index);
         let Some(side) = self.sides.get(index) else { return Ok(None) };
         let side = side.lock();
         let next = match &side.contents {
-            Some(contents) => contents.copy_bucket(cursor, copy),
-            None => shard.copy_bucket(cursor, copy),
+            Some(contents) => contents.copy_slice(cursor, copy),
+            None => shard.copy_slice(cursor, copy),
         }
         .map_err(|_| Error::OutOfMemory)?;
         let end = next.map_or(Bound::Unbounded, Bound::Excluded);

@@ -136,6 +136,7 @@ fn populating_a_written_segment_does_nothing() {
     let (segment, path) = segment(dir.path(), SegmentWay::Written).unwrap();
     segment.populate(0, SEGMENT_BYTES).unwrap();
     segment.populate(u64::MAX, u64::MAX).unwrap();
+    segment.read_ahead(0, SEGMENT_BYTES).unwrap();
     assert_eq!(fs::read(&path).unwrap(), vec![0; 1 << 16]);
 }
 
@@ -226,6 +227,27 @@ mod mapped {
         );
     }
 
+    /// The system counts a page fault as a major one where the page is not in the page cache.
+    #[test]
+    fn what_was_read_ahead_is_written_without_major_page_faults() {
+        const BYTES: u64 = 1 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let file = StdFs.create_new(&path).unwrap();
+        file.preallocate(BYTES).unwrap();
+        let segment = file.segment(BYTES, SegmentWay::Mapped).unwrap();
+        // Beyond the end, and nothing at all.
+        for (offset, bytes) in [(u64::MAX, u64::MAX), (0, 0), (BYTES, 1)] {
+            segment.read_ahead(offset, bytes).unwrap();
+        }
+        segment.read_ahead(8, u64::MAX).unwrap();
+        let bytes = pattern(usize::try_from(BYTES).unwrap());
+        let before = usage().ru_majflt;
+        segment.write(0, &bytes).unwrap();
+        assert_eq!(usage().ru_majflt - before, 0);
+        assert_eq!(fs::read(&path).unwrap(), bytes);
+    }
+
     /// A page that is not mapped is a fault at the next write, and keeps what was in it.
     #[test]
     fn released_pages_leave_the_mapping_and_keep_what_is_there() {
@@ -306,12 +328,16 @@ mod mapped {
 
     /// Minor page faults of this thread so far.
     fn page_faults() -> i64 {
+        usage().ru_minflt
+    }
+
+    /// What this thread has used so far.
+    fn usage() -> libc::rusage {
         let mut usage = std::mem::MaybeUninit::<libc::rusage>::uninit();
         // SAFETY: the call fills the struct that it is given, or fails.
         let status = unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) };
         assert_eq!(status, 0);
         // SAFETY: the call did not fail.
-        let usage = unsafe { usage.assume_init() };
-        usage.ru_minflt
+        unsafe { usage.assume_init() }
     }
 }

@@ -544,7 +544,7 @@ impl<K: Key, V: Value> Store<K, V> {
 
     /// Removes now what has expired; returns how many entries. Happens by itself where the store has threads.
     ///
-    /// Cost: every entry is copied once, in steps of at most about half a megabyte under the read lock of
+    /// Cost: every entry is copied once, some dozens of KiB at a time under the read lock of
     /// one shard; each that goes is a write of its own.
     pub fn sweep(&self) -> Result<u64> {
         self.bytes().sweep()

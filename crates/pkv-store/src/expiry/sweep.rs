@@ -7,7 +7,7 @@ use pkv_format::decode_record;
 use super::{Expiry, NEVER, Seen, TIME_KEY};
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::map::{BucketCopy, Cursor};
+use crate::map::{Cursor, SliceCopy};
 use crate::options::Durability;
 use crate::sync::atomic::Ordering;
 use crate::write::{Decision, Prepare};
@@ -32,7 +32,7 @@ impl Core {
     ) -> Result<u64> {
         // 1. Until the end is reached nothing is known, so that a sweep that is broken off is made again.
         expiry.next_ms.store(u64::MAX, Ordering::Release);
-        let mut pass = Pass { next_ms: u64::MAX, removed: 0, copy: BucketCopy::default() };
+        let mut pass = Pass { next_ms: u64::MAX, removed: 0, copy: SliceCopy::default() };
         let mut is_whole = true;
         let mut swept = Ok(());
         'shards: for shard in 0..self.map.shards() {
@@ -66,7 +66,7 @@ impl Core {
         pass: &mut Pass,
     ) -> Result<Option<Cursor>> {
         // 2.
-        let next = self.map.read(shard).copy_bucket(at, &mut pass.copy);
+        let next = self.map.read(shard).copy_slice(at, &mut pass.copy);
         let next = next.map_err(|_| Error::OutOfMemory)?;
         let mut expired: Vec<Vec<u8>> = Vec::new();
         let mut expired_ms = 0;
@@ -129,7 +129,7 @@ struct Pass {
     /// The earliest deadline among those that live.
     next_ms: u64,
     removed: u64,
-    copy: BucketCopy,
+    copy: SliceCopy,
 }
 
 impl Expiry {

@@ -8,13 +8,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pkv_format::{FRAMES_OFFSET, Seal};
+use pkv_fs::Segment;
 
-use super::{Log, LogSettings, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable};
+use super::{
+    Active, Log, LogSettings, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable,
+};
 use crate::error::{Error, Result};
 use crate::folder::is_failed_sync;
 use crate::frame::{SEAL_FRAME_BYTES, seal_frame};
 use crate::health::Cause;
 use crate::sync::MutexGuard;
+
+/// The page cache holds this much ahead of the writer, clean: what some dozens of milliseconds of writing
+/// need, which is how long memory may take where it is short.
+const READ_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
+const READ_AHEAD_STEP_BYTES: u64 = 512 * 1024;
 
 /// The first pause after a segment could not be prepared, and the longest.
 const RETRY_MIN: Duration = Duration::from_millis(20);
@@ -78,6 +86,13 @@ impl Log {
             if std::mem::take(&mut tail.compaction_asked) {
                 drop(tail);
                 compact();
+                continue;
+            }
+            if let Some((segment, offset)) = tail.next_read_ahead() {
+                // A failure leaves the pages to who touches them, which is slower and right.
+                let _ = MutexGuard::unlocked(&mut tail, || {
+                    segment.read_ahead(offset, READ_AHEAD_STEP_BYTES)
+                });
                 continue;
             }
             self.keeper_wanted.wait(&mut tail);
@@ -144,14 +159,14 @@ impl Log {
     pub(crate) fn prepare(&self, segment_bytes: u64) -> Result<Prepared> {
         let made = self.folder.create_log(segment_bytes).and_then(|log| {
             match log.file.segment(log.segment_bytes, self.settings.way) {
-                Ok(segment) => Ok(Prepared { log, segment }),
+                Ok(segment) => Ok(Prepared { log, segment, read_ahead: 0 }),
                 Err(error) => {
                     self.give_up(log.ordinal);
                     Err(error.into())
                 }
             }
         });
-        if let Ok(Prepared { log, segment }) = &made {
+        if let Ok(Prepared { log, segment, .. }) = &made {
             // A failure leaves the pages to the writer, which is slower and right.
             let bytes = POPULATE_BYTES.min(log.segment_bytes - FRAMES_OFFSET);
             let _ = segment.populate(FRAMES_OFFSET, bytes);
@@ -179,7 +194,7 @@ impl Log {
 
     /// Removes a segment that was prepared and will not be used.
     pub(crate) fn discard(&self, unused: Prepared) {
-        let Prepared { log, segment } = unused;
+        let Prepared { log, segment, .. } = unused;
         drop(segment);
         self.give_up(log.ordinal);
     }
@@ -267,6 +282,13 @@ impl Log {
             if tail.needs_pages() {
                 touch_pages(&mut tail);
                 self.room.notify_all();
+                let wants_more = |active: &Active| {
+                    let wanted = active.end + READ_AHEAD_BYTES / 2;
+                    active.read_ahead < wanted.min(active.log.segment_bytes)
+                };
+                if tail.current.as_ref().is_some_and(wants_more) {
+                    self.keeper_wanted.notify_one();
+                }
             } else {
                 tail.populate_asleep = true;
                 self.populate_wanted.wait(&mut tail);
@@ -383,6 +405,24 @@ impl Tail {
         }
     }
 
+    /// The next pages to take into the page cache, if there are any within the window: for the segment in use,
+    /// then for the one behind it.
+    fn next_read_ahead(&mut self) -> Option<(Arc<dyn Segment>, u64)> {
+        if !matches!(self.state, State::Open) {
+            return None;
+        }
+        let Self { current, next, .. } = self;
+        let now = current.as_mut().and_then(|now| {
+            let window_end = (now.end + READ_AHEAD_BYTES).min(now.log.segment_bytes);
+            step(&now.segment, &mut now.read_ahead, now.end, window_end)
+        });
+        now.or_else(|| {
+            let next = next.as_mut()?;
+            let window_end = READ_AHEAD_BYTES.min(next.log.segment_bytes);
+            step(&next.segment, &mut next.read_ahead, 0, window_end)
+        })
+    }
+
     fn needs_pages(&self) -> bool {
         self.current.as_ref().is_some_and(|active| {
             active.populated < active.log.segment_bytes
@@ -390,6 +430,21 @@ impl Tail {
                 && matches!(self.state, State::Open)
         })
     }
+}
+
+/// A step of reading ahead, from where the last one ended or from `from` on, if the window has room for one.
+fn step(
+    segment: &Arc<dyn Segment>,
+    read_ahead: &mut u64,
+    from: u64,
+    window_end: u64,
+) -> Option<(Arc<dyn Segment>, u64)> {
+    let offset = (*read_ahead).max(from / 4096 * 4096);
+    if !segment.is_mapped() || offset >= window_end {
+        return None;
+    }
+    *read_ahead = offset + READ_AHEAD_STEP_BYTES;
+    Some((Arc::clone(segment), offset))
 }
 
 /// Touches the next pages, with the lock released meanwhile, and notes it.

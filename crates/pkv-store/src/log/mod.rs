@@ -184,6 +184,8 @@ struct Active {
     end: u64,
     /// Pages are touched up to here.
     populated: u64,
+    /// The page cache holds its pages up to here.
+    read_ahead: u64,
     /// Everything before it was synced, and its pages are out of the mapping.
     released: u64,
     /// When it was taken into use.
@@ -195,6 +197,8 @@ struct Active {
 pub(crate) struct Prepared {
     log: LogFile,
     segment: Arc<dyn Segment>,
+    /// The page cache holds its pages up to here.
+    read_ahead: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -436,6 +440,7 @@ impl Log {
             segment: Arc::clone(&next.segment),
             end: FRAMES_OFFSET + LINK_FRAME_BYTES,
             populated,
+            read_ahead: next.read_ahead,
             released: FRAMES_OFFSET,
             since: Instant::now(),
         })

@@ -2,8 +2,8 @@
 //!
 //! A *position* is the hash without the bits that chose the shard. A bucket owns the positions that begin
 //! with the same bits, and a table of at most [`BUCKET_ENTRIES_MAX`] entries; a full one is cut in
-//! halves. So growing never moves more than one bucket's entries, and a bucket is the slice in which a
-//! shard is copied. The directory maps the leading bits of a position to its bucket.
+//! halves. So growing never moves more than one bucket's entries, and a shard is copied by parts of one.
+//! The directory maps the leading bits of a position to its bucket.
 //!
 //! - A table knows 23 bits of each position behind those that its bucket shares. That tells the halves apart
 //!   without a look at the records, which would be a wait for memory each. A half knows one bit less; when
@@ -17,7 +17,7 @@ use super::table::{Table, Tag};
 /// A bucket with so many entries is split instead of getting a larger table. Larger buckets are fewer, so that
 /// more of them stay in a processor's cache; smaller ones are copied and split in less time.
 pub(super) const BUCKET_ENTRIES_MAX: usize = 3072;
-/// A copy takes one bucket at a time, so this bounds how long it holds the shard's lock.
+/// A copy takes a bucket in at most 256 slices, so this bounds how long it holds the shard's lock.
 pub(super) const BUCKET_BYTES_MAX: usize = 512 << 10;
 /// With 17 bits, of which 9 choose the group, one search in 30 reads a record in vain.
 const UNKNOWN_BITS_MAX: u32 = 6;
@@ -63,6 +63,12 @@ impl Bucket {
     #[inline]
     fn tag(&self, position: u64) -> Tag {
         Tag::of(position << self.depth, self.unknown.into())
+    }
+
+    /// How many positions, as a power of two, have the same first 8 bits of their tag.
+    pub(super) fn step_bits(&self) -> u32 {
+        // The directory's limits keep buckets far larger than 256 positions.
+        (u64::BITS - 8).saturating_sub(self.depth.into())
     }
 
     /// Adds the bytes of a new record.
@@ -434,7 +440,7 @@ impl Buckets {
 }
 
 /// How many records are touched before the first of them is read.
-const TOUCHED: usize = 32;
+pub(super) const TOUCHED: usize = 32;
 
 /// The entries of a table with their hashes, which are read from the keys.
 ///
@@ -454,16 +460,14 @@ fn entries_of(
     let mut block = [0; TOUCHED];
     loop {
         let mut len = 0;
-        let mut touched = 0;
         for (slot, place) in block.iter_mut().zip(&mut places) {
             *slot = place;
-            touched ^= chunks.first_byte(Place(place));
             len += 1;
         }
-        std::hint::black_box(touched);
         let Some(block) = block.get(..len).filter(|block| !block.is_empty()) else {
             return Ok(entries);
         };
+        chunks.touch(block.iter().map(|place| Place(*place)));
         entries.extend(
             block.iter().map(|place| Entry {
                 hash: hash_of(chunks.record(Place(*place)).key),

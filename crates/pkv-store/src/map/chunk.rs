@@ -164,10 +164,17 @@ impl Chunks {
         &mut chunk[start..start + bytes]
     }
 
-    /// The first byte of the record at `place`, to have it in the cache when it is read.
+    /// Has these records in the cache when they are read next. They lie anywhere in memory: loads that depend
+    /// on nothing wait together, reading them one by one would wait for each.
     #[inline]
-    pub(super) fn first_byte(&self, place: Place) -> u8 {
-        self.bytes_at(place).first().copied().unwrap_or(0)
+    pub(super) fn touch(&self, places: impl Iterator<Item = Place>) {
+        const LINE_BYTES: usize = 64;
+        let touched = places.fold(0, |touched, place| {
+            let bytes = self.bytes_at(place);
+            let byte = |at| bytes.get(at).copied().unwrap_or(0);
+            touched ^ byte(0) ^ byte(LINE_BYTES)
+        });
+        std::hint::black_box(touched);
     }
 
     /// The value and flags of the record at `place`, if it has this key.
@@ -181,11 +188,12 @@ impl Chunks {
         record::decode(self.bytes_at(place))
     }
 
-    /// The record at `place` as it is encoded.
+    /// The record at `place`, and as it is encoded.
     #[inline]
-    pub(super) fn encoded(&self, place: Place) -> &[u8] {
+    pub(super) fn record_and_encoded(&self, place: Place) -> (Record<'_>, &[u8]) {
         let bytes = self.bytes_at(place);
-        bytes.get(..record::decode(bytes).bytes_used).unwrap_or(bytes)
+        let record = record::decode(bytes);
+        (record, bytes.get(..record.bytes_used).unwrap_or(bytes))
     }
 
     /// The record behind the one at `place`; `None` at the chunk's end.

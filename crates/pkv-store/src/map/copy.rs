@@ -1,12 +1,15 @@
 //! Copying a shard in slices, in the order of hash positions, while it changes.
 //!
-//! A slice is one bucket. Buckets own ranges of positions, and a split only makes ranges finer; so a walk
-//! by position meets every key that stays in the map exactly once, whatever moves, grows, splits or is
-//! emptied between two slices.
+//! A slice is the part of a bucket in which the first bits behind those that the bucket shares are the same:
+//! a range of positions, told apart in the table, without a look at the records. Buckets own ranges of
+//! positions, and a split only makes ranges finer; so a walk by position meets every key that stays in the
+//! map exactly once, whatever moves, grows, splits or is emptied between two slices.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::OutOfMemory;
+use super::bucket::{Bucket, TOUCHED};
 use super::chunk::Place;
 use super::record::{self, lossless};
 use super::shard::Shard;
@@ -24,9 +27,9 @@ impl Cursor {
     }
 }
 
-/// One bucket's entries; reused for the next, so that nothing is allocated under the lock after a while.
+/// One slice's entries; reused for the next, so that nothing is allocated under the lock after a while.
 #[derive(Debug, Default)]
-pub(crate) struct BucketCopy {
+pub(crate) struct SliceCopy {
     /// Records encoded as for disk, back to back.
     pub(crate) bytes: Vec<u8>,
     /// How many records `bytes` has.
@@ -36,7 +39,7 @@ pub(crate) struct BucketCopy {
     large: Vec<(usize, Arc<[u8]>)>,
 }
 
-impl BucketCopy {
+impl SliceCopy {
     /// Forgets the entries and lets go of the large values; keeps the buffers.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
@@ -55,44 +58,103 @@ impl BucketCopy {
     }
 }
 
+/// A slice is a part of a bucket with about so much in it at most: what is copied under one hold of the lock.
+const SLICE_ENTRIES: usize = 192;
+const SLICE_BYTES: usize = 32 << 10;
+
+/// Positions of one bucket, up to `last`, that are told apart by the first 8 bits of their tags.
+#[derive(Debug)]
+struct Slice {
+    bits: RangeInclusive<u8>,
+    /// Positions with the lowest of these bits may lie before the cursor.
+    begins_within: bool,
+    last: u64,
+}
+
+impl Slice {
+    /// From a position in the bucket on.
+    fn of(bucket: &Bucket, from: u64) -> Slice {
+        let step_bits = bucket.step_bits();
+        let parts =
+            bucket.table.len().div_ceil(SLICE_ENTRIES).max(bucket.bytes.div_ceil(SLICE_BYTES));
+        let parts = parts.clamp(1, 256).next_power_of_two();
+        let offset = from - bucket.first;
+        let low = u8::try_from(offset >> step_bits).unwrap_or(u8::MAX);
+        let high = low | u8::try_from(256 / parts - 1).unwrap_or(u8::MAX);
+        let behind = (1 << step_bits) - 1;
+        Slice {
+            bits: low..=high,
+            begins_within: offset & behind != 0,
+            last: bucket.first | u64::from(high) << step_bits | behind,
+        }
+    }
+}
+
 impl Shard {
-    /// Copies the entries of the bucket at the cursor, from the cursor on, in place of what `out` held.
-    /// Returns where to go on, `None` at the shard's end.
+    /// Copies the entries of a slice, from the cursor on, in place of what `out` held. Returns where to go on,
+    /// `None` at the shard's end.
     ///
-    /// Cost: about 512 KiB are copied at most, except where a bucket holds a single larger record.
-    pub(crate) fn copy_bucket(
+    /// Cost: about 192 entries and 32 KiB are copied at most, except where a slice holds a single larger
+    /// record. So the lock is held for some microseconds, and a writer that comes meanwhile need not sleep.
+    pub(crate) fn copy_slice(
         &self,
         cursor: Cursor,
-        out: &mut BucketCopy,
+        out: &mut SliceCopy,
     ) -> Result<Option<Cursor>, OutOfMemory> {
         out.clear();
         let bucket = self.buckets.at(cursor.0);
-        let failed = |bytes| OutOfMemory { bytes: lossless(bytes) };
-        out.bytes.try_reserve(bucket.bytes).map_err(|_| failed(bucket.bytes))?;
-        // Splits keep a cursor at a bucket's beginning; a shard that was emptied begins with one bucket again.
-        let whole = bucket.first == cursor.0;
-        for place in bucket.table.places() {
-            let encoded = self.chunks.encoded(Place(place));
-            let record = record::decode(encoded);
-            if !whole && self.buckets.position(self.hasher.hash(record.key)) < cursor.0 {
-                continue;
+        let slice = Slice::of(bucket, cursor.0);
+        out.bytes.try_reserve(SLICE_BYTES).map_err(|_| failed(SLICE_BYTES))?;
+        let mut entries = bucket.table.places_with(slice.bits.clone());
+        let mut block = [(0, 0); TOUCHED];
+        loop {
+            let mut len = 0;
+            for (slot, entry) in block.iter_mut().zip(&mut entries) {
+                *slot = entry;
+                len += 1;
             }
-            match record::large_slot(record.value, record.flags) {
-                None => {
-                    // The bucket's own count is not exact.
-                    out.bytes.try_reserve(encoded.len()).map_err(|_| failed(encoded.len()))?;
-                    out.bytes.extend_from_slice(encoded);
-                    out.records += 1;
-                }
-                Some(number) => {
-                    let key_bytes = record.key.len();
-                    out.large_keys.try_reserve(key_bytes).map_err(|_| failed(key_bytes))?;
-                    out.large.try_reserve(1).map_err(|_| failed(key_bytes))?;
-                    out.large_keys.extend_from_slice(record.key);
-                    out.large.push((out.large_keys.len(), Arc::clone(self.slab.get(number))));
-                }
+            let block = block.get(..len).unwrap_or_default();
+            if block.is_empty() {
+                return Ok(slice.last.checked_add(1).map(Cursor));
+            }
+            self.chunks.touch(block.iter().map(|(_, place)| Place(*place)));
+            for (bits, place) in block {
+                let check_from = slice.begins_within && bits == slice.bits.start();
+                self.copy_record(Place(*place), check_from.then_some(cursor), out)?;
             }
         }
-        Ok(bucket.last.checked_add(1).map(Cursor))
     }
+
+    /// Copies one record, unless it stands before `from`.
+    fn copy_record(
+        &self,
+        place: Place,
+        from: Option<Cursor>,
+        out: &mut SliceCopy,
+    ) -> Result<(), OutOfMemory> {
+        let (record, encoded) = self.chunks.record_and_encoded(place);
+        let position = || self.buckets.position(self.hasher.hash(record.key));
+        if from.is_some_and(|from| position() < from.0) {
+            return Ok(());
+        }
+        match record::large_slot(record.value, record.flags) {
+            None => {
+                out.bytes.try_reserve(encoded.len()).map_err(|_| failed(encoded.len()))?;
+                out.bytes.extend_from_slice(encoded);
+                out.records += 1;
+            }
+            Some(number) => {
+                let key_bytes = record.key.len();
+                out.large_keys.try_reserve(key_bytes).map_err(|_| failed(key_bytes))?;
+                out.large.try_reserve(1).map_err(|_| failed(key_bytes))?;
+                out.large_keys.extend_from_slice(record.key);
+                out.large.push((out.large_keys.len(), Arc::clone(self.slab.get(number))));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn failed(bytes: usize) -> OutOfMemory {
+    OutOfMemory { bytes: lossless(bytes) }
 }

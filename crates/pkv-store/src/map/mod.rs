@@ -13,7 +13,7 @@
 //! - **No stall.** One write splits at most one bucket, of at most 3,072 entries, allocates at most one chunk
 //!   of 256 KiB and moves at most 64 KiB of records (`clean.rs`). Memory that becomes free is handed to
 //!   the caller as [`Garbage`], to be dropped after unlocking.
-//! - **Copied while it changes.** `copy.rs` walks a shard by hash position, bucket by bucket.
+//! - **Copied while it changes.** `copy.rs` walks a shard by hash position, in slices of some microseconds.
 //!
 //! It knows nothing of logs, files and durability, and evaluates no conditions.
 
@@ -36,7 +36,7 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub(crate) use copy::{BucketCopy, Cursor};
+pub(crate) use copy::{Cursor, SliceCopy};
 pub(crate) use shard::Shard;
 
 /// Longer values are allocations of their own.

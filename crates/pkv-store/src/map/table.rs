@@ -13,6 +13,8 @@
 //!   (F14's overflow counts).
 //! - All nine tags are compared at once, in two words and a half, without a branch.
 
+use std::ops::RangeInclusive;
+
 use super::OutOfMemory;
 use super::record::{index, lossless};
 
@@ -311,6 +313,20 @@ impl Table {
     /// All places, in no order.
     pub(super) fn places(&self) -> impl Iterator<Item = u32> + '_ {
         self.entries().map(|(_, place)| place)
+    }
+
+    /// The places of the entries whose tags begin with one of these 8 bits, in no order, and those bits.
+    pub(super) fn places_with(
+        &self,
+        bits: RangeInclusive<u8>,
+    ) -> impl Iterator<Item = (u8, u32)> + '_ {
+        self.groups.iter().flat_map(move |group| {
+            let bits = bits.clone();
+            let slots = group.rest.iter().zip(&group.low).zip(&group.places);
+            slots
+                .filter(move |((rest, low), _)| bits.contains(rest) && **low != 0)
+                .map(|((rest, _), place)| (*rest, *place))
+        })
     }
 
     /// All entries, in no order.

@@ -65,18 +65,18 @@ fn get(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
 /// All entries of a copy, each met once.
 fn copy(map: &Map) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut entries = BTreeMap::new();
-    let mut out = BucketCopy::default();
+    let mut out = SliceCopy::default();
     for index in 0..map.shards() {
         let mut cursor = Some(Cursor::default());
         while let Some(from) = cursor {
-            cursor = map.read(index).copy_bucket(from, &mut out).unwrap();
+            cursor = map.read(index).copy_slice(from, &mut out).unwrap();
             collect(&out, &mut entries);
         }
     }
     entries
 }
 
-fn collect(out: &BucketCopy, entries: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+fn collect(out: &SliceCopy, entries: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
     let mut records = pkv_format::Records::new(&out.bytes, out.records);
     for record in &mut records {
         let record = record.unwrap();
@@ -272,11 +272,11 @@ fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
     }
     let mut random = Random(5);
     let mut copied = BTreeMap::new();
-    let mut out = BucketCopy::default();
+    let mut out = SliceCopy::default();
     let mut cursor = Some(Cursor::default());
     let (mut slices, mut next) = (0, 100_000);
     while let Some(from) = cursor {
-        cursor = map.read(0).copy_bucket(from, &mut out).unwrap();
+        cursor = map.read(0).copy_slice(from, &mut out).unwrap();
         collect(&out, &mut copied);
         slices += 1;
         if slices > 8 {
@@ -309,15 +309,15 @@ fn a_cursor_still_works_after_its_bucket_was_split() {
         }
     };
     fill(0..8000);
-    let mut out = BucketCopy::default();
-    let cursor = map.read(0).copy_bucket(Cursor::default(), &mut out).unwrap().unwrap();
+    let mut out = SliceCopy::default();
+    let cursor = map.read(0).copy_slice(Cursor::default(), &mut out).unwrap().unwrap();
     let before = out.records;
     // Cuts both sides of the cursor many times over.
     fill(8000..160_000);
     let mut entries = BTreeMap::new();
     let mut next = Some(cursor);
     while let Some(from) = next {
-        next = map.read(0).copy_bucket(from, &mut out).unwrap();
+        next = map.read(0).copy_slice(from, &mut out).unwrap();
         collect(&out, &mut entries);
     }
     let met = (0..8000).filter(|number| entries.contains_key(&key(*number, 8))).count();
@@ -332,19 +332,20 @@ fn a_copy_meets_a_key_once_though_the_shard_was_emptied_and_filled_again() {
             set(&map, &key(number, 8), b"v");
         }
     };
-    fill(0..20_000);
-    let mut out = BucketCopy::default();
+    // Slices so small that the cursor stands within the smallest part that one bucket alone can tell apart.
+    fill(0..100_000);
+    let mut out = SliceCopy::default();
     let mut copied = BTreeMap::new();
     let mut cursor = Some(Cursor::default());
     for _ in 0..3 {
-        cursor = map.read(0).copy_bucket(cursor.unwrap(), &mut out).unwrap();
+        cursor = map.read(0).copy_slice(cursor.unwrap(), &mut out).unwrap();
         collect(&out, &mut copied);
     }
     drop(map.write(0).take_contents());
     // Few enough for one bucket, which begins before the cursor.
     fill(0..500);
     while let Some(from) = cursor {
-        cursor = map.read(0).copy_bucket(from, &mut out).unwrap();
+        cursor = map.read(0).copy_slice(from, &mut out).unwrap();
         collect(&out, &mut copied);
     }
     assert!((0..500).all(|number| copied.contains_key(&key(number, 8))));
@@ -406,6 +407,34 @@ fn one_call_moves_and_splits_no_more_than_its_bounds() {
     assert!(moved_most > 0);
     assert!(moved_most <= (64 << 10) + 1100, "{moved_most} bytes moved in one call");
     assert_bounds();
+}
+
+/// A copy holds the lock for one slice at a time, and a writer waits for it.
+#[test]
+fn a_copy_takes_small_slices_in_the_order_of_positions() {
+    let map = map(1);
+    let mut out = SliceCopy::default();
+    let mut next = 0;
+    for (entries, value_bytes) in [(1_000, 100), (30_000, 10), (100_000, 100), (105_000, 1000)] {
+        for number in next..entries {
+            set(&map, &key(number, 16), &value(number, value_bytes));
+        }
+        next = entries;
+        let mut cursor = Some(Cursor::default());
+        let (mut copied, mut behind) = (0, None);
+        while let Some(from) = cursor {
+            cursor = map.read(0).copy_slice(from, &mut out).unwrap();
+            // A slice is a share by position, so its size varies.
+            assert!(out.records <= 384, "{} records of {entries}", out.records);
+            assert!(out.bytes.len() <= 64 << 10, "{} bytes of {entries}", out.bytes.len());
+            let records = pkv_format::Records::new(&out.bytes, out.records);
+            let hashes: Vec<u64> = records.map(|record| map.hash(record.unwrap().key)).collect();
+            assert!(hashes.iter().all(|hash| Some(*hash) > behind), "out of order");
+            behind = hashes.iter().max().copied().or(behind);
+            copied += u64::from(out.records);
+        }
+        assert_eq!(copied, entries);
+    }
 }
 
 #[test]

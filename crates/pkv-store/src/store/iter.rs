@@ -15,8 +15,8 @@ impl<K: Key, V: Value> Store<K, V> {
     /// exactly once, with a value that it had at one moment in between; one that is inserted or removed
     /// meanwhile comes at most once or not at all. Different entries are as they were at different moments: of
     /// a batch that is made meanwhile some entries may come as before it and others as after it. For one
-    /// moment of the whole map take [`Store::view`]. Entries are copied a bucket at a time, at most about half
-    /// a megabyte, under the read lock of one shard; no lock is held while the body runs.
+    /// moment of the whole map take [`Store::view`]. Entries are copied some dozens of KiB at a time, under
+    /// the read lock of one shard; no lock is held while the body runs.
     pub fn iter(&self) -> Iter<'_, K, V> {
         Iter::over(self.bytes.iter())
     }

@@ -7,7 +7,7 @@ use pkv_sim::SimFs;
 
 use super::{ByteView, KEPT_PER_SLICE};
 use crate::bytes::ByteStore;
-use crate::map::{BucketCopy, Cursor};
+use crate::map::{Cursor, SliceCopy};
 use crate::options::{Durability, Options};
 
 const KEYS: u32 = 20_000;
@@ -15,7 +15,7 @@ const KEYS: u32 = 20_000;
 fn slices(store: &ByteStore, view: &ByteView<'_>) -> Vec<usize> {
     let map = &store.core().map;
     let (mut copy, mut kept, mut cursor) =
-        (BucketCopy::default(), Vec::new(), Some(Cursor::default()));
+        (SliceCopy::default(), Vec::new(), Some(Cursor::default()));
     let mut slices = Vec::new();
     while let Some(at) = cursor {
         kept.clear();

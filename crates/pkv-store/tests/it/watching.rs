@@ -16,7 +16,7 @@ use pkv_store::{
 };
 
 use crate::crash_rig::{DIR, Random};
-use crate::support::{Contents, Place, blob, contents, in_time, small};
+use crate::support::{Contents, HookFs, Place, blob, contents, in_time, small};
 
 const PROCESS: Durability = Durability::Process;
 
