@@ -24,6 +24,9 @@ impl Spread {
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.min == self.max {
+            return write!(f, "{:.2}", self.median);
+        }
         write!(f, "{:.2} ({:.2}..{:.2})", self.median, self.min, self.max)
     }
 }
@@ -31,6 +34,12 @@ impl fmt::Display for Spread {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_round_has_no_spread() {
+        assert_eq!(Spread::of(&[2.0]).unwrap().to_string(), "2.00");
+        assert_eq!(Spread::of(&[2.0, 3.0]).unwrap().to_string(), "2.50 (2.00..3.00)");
+    }
 
     #[test]
     fn the_median_is_the_middle_or_between_the_two_in_the_middle() {

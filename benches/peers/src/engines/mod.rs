@@ -130,7 +130,7 @@ impl Engine {
             Self::PersistentKv => Facts {
                 name: "persistent-kv",
                 version: "1.0.2",
-                setting: "BlockNoExplicitSync, or BlockAndSync for Power; silent; snapshots only where a row says so",
+                setting: "BlockNoExplicitSync, or BlockAndSync for Power; silent; snapshots only where a row says so; a read is a copy",
                 process: "a kill",
                 power: Some("a power cut by its claim: one sync for each write"),
                 is_built: true,

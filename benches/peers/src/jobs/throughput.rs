@@ -2,8 +2,8 @@
 
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{Job, Kind, Measured, THREADS, float, rate};
@@ -322,10 +322,13 @@ impl Job {
         let burst = if self.level == Level::Power { 1 } else { BURST };
         let limit = Duration::from_millis(self.millis.max(1));
         let barrier = Barrier::new(usize::try_from(self.threads)?);
+        // One clock for all: with more threads than cores, some get one only when the others have run for a while.
+        // What each did in its own time, added up, would count cores that were not there.
+        let first: OnceLock<Instant> = OnceLock::new();
         let calls_of_thread = |thread: u64| -> Result<(u64, Duration), Error> {
             let mut call = call_of(thread);
             barrier.wait();
-            let start = Instant::now();
+            let start: &Instant = first.get_or_init(Instant::now);
             let mut calls = 0;
             loop {
                 (0..burst).try_for_each(|_| call())?;
@@ -342,9 +345,8 @@ impl Job {
                 (0..self.threads).map(|thread| scope.spawn(move || work(thread))).collect();
             threads.into_iter().map(|thread| thread.join().map_err(|_| PANICKED)?).collect()
         })?;
-        // Threads start when they get a core: each one's own rate, added, would count cores that were not there.
-        let longest = counted.iter().map(|(_, time)| *time).max().unwrap_or(limit);
-        Ok(rate(counted.iter().map(|(calls, _)| calls).sum(), longest))
+        let end = counted.iter().map(|(_, time)| *time).max().unwrap_or(limit);
+        Ok(rate(counted.iter().map(|(calls, _)| calls).sum(), end))
     }
 }
 
@@ -353,4 +355,28 @@ fn expect(found: Option<usize>, expected: Option<usize>, number: u64) -> Result<
         return Ok(());
     }
     Err(format!("entry {number}: {found:?} instead of {expected:?}").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_of_the_time_in_which_all_calls_were_made() {
+        let calls = AtomicU64::new(0);
+        let job = Job { threads: 256, millis: 100, ..Job::new(Kind::Get, Engine::Pkv, 1) };
+        let start = Instant::now();
+        let per_second = job
+            .for_a_while(|_| {
+                || {
+                    black_box((0..1000_u64).fold(0, |sum, n| black_box(sum + n)));
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    Ok(())
+                }
+            })
+            .unwrap();
+        // Starting the threads is in this time, and is short beside the calls.
+        let made = rate(calls.load(Ordering::Relaxed), start.elapsed());
+        assert!((1.0..1.5).contains(&(per_second / made)), "{per_second} of {made}");
+    }
 }

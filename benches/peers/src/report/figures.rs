@@ -48,10 +48,7 @@ fn add_row(text: &mut String, outcome: &Outcome) {
     let mut lines: Vec<String> = Vec::new();
     for (label, figures) in compared(outcome) {
         let ratio = Spread::of(&quotients(row, &measured.ours, &figures));
-        let ratio = ratio.map_or(String::new(), |ratio| match known(&figures).len() {
-            1 => format!("{:.2}", ratio.median),
-            _ => ratio.to_string(),
-        });
+        let ratio = ratio.map_or(String::new(), |ratio| ratio.to_string());
         lines.push(format!("; {label} | {ours} | {} | {ratio} |", shown(&figures)));
     }
     if lines.is_empty() {
@@ -169,9 +166,7 @@ mod tests {
         let first = "| insert of 1 M new keys, `Process`, 1 thread, M/s; DashMap, no persistence | 3.00 | 1.50 |";
         // Of three rounds one failed: 2 / 1 and 4 / 2 are left.
         assert!(
-            text.contains(&format!(
-                "{first} 2.00 (2.00..2.00) |\n| the same; papaya, no persistence |"
-            )),
+            text.contains(&format!("{first} 2.00 |\n| the same; papaya, no persistence |")),
             "{text}"
         );
         let ratios: usize = report

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::csv::sides;
-use super::svg::{Axis, Bar, Line, bars, curves, escaped};
+use super::svg::{Axis, Bar, LIMIT, Line, OTHER, OURS, bars, curves, escaped};
 use super::table::engines_of;
 use super::verdict::{advantages, known};
 use super::{Outcome, Report};
@@ -21,8 +21,8 @@ table { border-collapse: collapse; font-size: .9rem } td, th { text-align: left;
   border-bottom: 1px solid #ddd; vertical-align: top }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 .yes { color: #00704f } .no { color: #b03000 } .note { color: #666 } .wide { overflow-x: auto }
-svg { max-width: 100%; height: auto; font: 12px system-ui, sans-serif }
-.end { text-anchor: end } .middle { text-anchor: middle } .ours { fill: #0072b2 } .other { fill: #a9bccb }
+svg { max-width: 100%; height: auto }
+.ours { fill: #0072b2 } .other { fill: #a9bccb }
 .limit { fill: #d9c9a3 } .spread { stroke: #222; stroke-width: 1.2; fill: none } .grid { stroke: #e4e4e4 }
 @media (prefers-color-scheme: dark) { body { background: #181a1b; color: #ddd } td, th { border-color: #444 }
   svg text { fill: #ddd } .grid { stroke: #3a3a3a } .spread { stroke: #eee } .other { fill: #64798a }
@@ -102,6 +102,9 @@ fn add_machine(page: &mut String, report: &Report) {
 fn add_goals(page: &mut String, report: &Report) {
     let verdicts = || report.outcomes.iter().flat_map(|outcome| &outcome.verdicts);
     let reached = verdicts().filter(|verdict| verdict.is_reached).count();
+    if verdicts().next().is_none() {
+        return;
+    }
     let _ = write!(
         page,
         "<h2 id=\"goals\">Goals: {reached} of {} reached</h2>\n<div class=\"wide\"><table><tr><th>figure</th><th>pkv</th>\
@@ -293,24 +296,22 @@ fn bars_of(outcome: &Outcome) -> Vec<Bar> {
     let row = &outcome.row;
     let bar = |(at, (label, job, figures)): (usize, (&str, crate::jobs::Job, &[Option<f64>]))| {
         let spread = Spread::of(&known(figures))?;
-        let [min, median, max] =
-            [spread.min, spread.median, spread.max].map(|figure| row.unit.show(figure));
         let ratio = (at > 0).then(|| advantages(row, &outcome.measured.ours, figures));
         let ratio = ratio.and_then(|ratios| Spread::of(&ratios));
         let ratio = ratio.map_or(String::new(), |ratio| format!("  x {ratio}"));
-        let class = match job.engine {
-            Engine::Pkv => "ours",
-            Engine::Limit => "limit",
-            _ => "other",
+        let fill = match job.engine {
+            Engine::Pkv => OURS,
+            Engine::Limit => LIMIT,
+            _ => OTHER,
         };
-        let shown = format!("{median} ({min}..{max}){ratio}");
+        let shown = format!("{}{ratio}", row.unit.show_spread(spread));
         Some(Bar {
             label: label.to_owned(),
             min: spread.min,
             median: spread.median,
             max: spread.max,
             shown,
-            class,
+            fill,
         })
     };
     sides(outcome).into_iter().enumerate().filter_map(bar).collect()

@@ -2,6 +2,13 @@
 
 use std::fmt::Write;
 
+/// A colour: its class, by which a page may change it, and what it is where no page does.
+type Fill = (&'static str, &'static str);
+
+pub(super) const OURS: Fill = ("ours", "#0072b2");
+pub(super) const OTHER: Fill = ("other", "#a9bccb");
+pub(super) const LIMIT: Fill = ("limit", "#d9c9a3");
+
 /// One bar.
 pub(super) struct Bar {
     pub(super) label: String,
@@ -10,8 +17,7 @@ pub(super) struct Bar {
     pub(super) max: f64,
     /// What stands behind it.
     pub(super) shown: String,
-    /// The class of its colour.
-    pub(super) class: &'static str,
+    pub(super) fill: Fill,
 }
 
 const WIDTH: f64 = 880.0;
@@ -28,20 +34,22 @@ pub(super) fn bars(title: &str, bars: &[Bar]) -> String {
     for (at, bar) in bars.iter().enumerate() {
         let top = BAR * at as f64 + 3.0;
         let (middle, base) = (top + BAR / 2.0 - 1.0, top + BAR / 2.0 + 3.0);
-        let (label, class) = (escaped(&bar.label), bar.class);
+        let label = escaped(&bar.label);
         // Writing to a string cannot fail.
         let _ = write!(
             svg,
-            "<text x=\"{:.1}\" y=\"{base:.1}\" class=\"end\">{label}</text>\
-             <rect x=\"{LABEL}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" class=\"{class}\"/>",
+            "<text x=\"{:.1}\" y=\"{base:.1}\" text-anchor=\"end\">{label}</text>\
+             <rect x=\"{LABEL}\" y=\"{top:.1}\" width=\"{:.1}\" height=\"{:.1}\" fill=\"{}\" class=\"{}\"/>",
             LABEL - 8.0,
             x(bar.median) - LABEL,
             BAR - 5.0,
+            bar.fill.1,
+            bar.fill.0,
         );
         if bar.max > bar.min {
             let _ = write!(
                 svg,
-                "<path d=\"M{:.1} {middle:.1}H{:.1}M{:.1} {:.1}v8M{:.1} {:.1}v8\" class=\"spread\"/>",
+                "<path d=\"M{:.1} {middle:.1}H{:.1}M{:.1} {:.1}v8M{:.1} {:.1}v8\" stroke=\"#222\" fill=\"none\" class=\"spread\"/>",
                 x(bar.min),
                 x(bar.max),
                 x(bar.min),
@@ -108,8 +116,8 @@ pub(super) fn curves(
         let at = xs.at(*mark);
         let _ = write!(
             svg,
-            "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{:.1}\" class=\"grid\"/>\
-             <text x=\"{at:.1}\" y=\"{:.1}\" class=\"middle\">{}</text>",
+            "<line x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{:.1}\" stroke=\"#e4e4e4\" class=\"grid\"/>\
+             <text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
             HEIGHT - BOTTOM,
             HEIGHT - BOTTOM + 16.0,
             escaped(words),
@@ -119,8 +127,8 @@ pub(super) fn curves(
         let at = ys.at(mark);
         let _ = write!(
             svg,
-            "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\" class=\"grid\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" class=\"end\">{}</text>",
+            "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\" stroke=\"#e4e4e4\" class=\"grid\"/>\
+             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             WIDTH - RIGHT,
             LEFT - 8.0,
             at + 4.0,
@@ -129,7 +137,7 @@ pub(super) fn curves(
     }
     let _ = write!(
         svg,
-        "<text x=\"{:.1}\" y=\"{:.1}\" class=\"middle\">{}</text><text x=\"4\" y=\"12\">{}</text>",
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text><text x=\"4\" y=\"12\">{}</text>",
         f64::midpoint(LEFT, WIDTH - RIGHT),
         HEIGHT - 8.0,
         escaped(axis.name),
@@ -209,7 +217,7 @@ impl Scale {
 fn opened(title: &str, width: f64, height: f64) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" \
-         height=\"{height}\" role=\"img\" aria-label=\"{}\">",
+         height=\"{height}\" font-family=\"system-ui, sans-serif\" font-size=\"12\" role=\"img\" aria-label=\"{}\">",
         escaped(title)
     )
 }
@@ -225,7 +233,7 @@ mod tests {
 
     fn bar(median: f64) -> Bar {
         let shown = format!("{median}");
-        Bar { label: "a < b".into(), min: median / 2.0, median, max: median, shown, class: "other" }
+        Bar { label: "a < b".into(), min: median / 2.0, median, max: median, shown, fill: OTHER }
     }
 
     fn axis() -> Axis<'static> {

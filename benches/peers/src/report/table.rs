@@ -68,10 +68,8 @@ fn line(
     ratio: Option<Spread>,
     verdict: Option<&Verdict>,
 ) {
-    let shown = Spread::of(&known(figures)).map_or("failed".to_owned(), |spread| {
-        let [median, min, max] = [spread.median, spread.min, spread.max].map(|x| row.unit.show(x));
-        format!("{median} ({min}..{max})")
-    });
+    let shown = Spread::of(&known(figures))
+        .map_or("failed".to_owned(), |spread| row.unit.show_spread(spread));
     let ratio = ratio.map_or(String::new(), |ratio| ratio.to_string());
     let verdict = verdict.map_or(String::new(), said);
     println!("{}", format!("    {label:24} {shown:>30} {ratio:>25} {verdict}").trim_end());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::engines::{Engine, Level};
 use crate::jobs::{Job, Kind};
+use crate::statistics::Spread;
 
 /// One figure, measured for one job of ours and for those that it is held against.
 #[derive(Clone, Debug)]
@@ -150,8 +151,15 @@ impl Unit {
         match shown.abs() {
             large if large >= 99.95 => format!("{shown:.0}"),
             middle if middle >= 9.995 => format!("{shown:.1}"),
+            small if small < 0.0995 && small != 0.0 => format!("{shown:.3}"),
             _ => format!("{shown:.2}"),
         }
+    }
+
+    /// The median with the least and the greatest, if they differ.
+    pub(crate) fn show_spread(self, spread: Spread) -> String {
+        let [median, min, max] = [spread.median, spread.min, spread.max].map(|x| self.show(x));
+        if min == max { median } else { format!("{median} ({min}..{max})") }
     }
 }
 
@@ -372,7 +380,7 @@ mod tests {
     fn figures_have_three_digits() {
         let shown =
             [0.034, 2.5, 9.996, 12.34, 99.96, 1234.0].map(|figure| Unit::Plain.show(figure));
-        assert_eq!(shown, ["0.03", "2.50", "10.0", "12.3", "100", "1234"]);
+        assert_eq!(shown, ["0.034", "2.50", "10.0", "12.3", "100", "1234"]);
         assert_eq!([Unit::Thousands.show(500.0), Unit::Bytes.show(8192.0)], ["0.50", "8192"]);
     }
 
