@@ -78,6 +78,11 @@ impl Log {
                 if self.prepare_next(bytes).is_ok() {
                     retry = RETRY_MIN;
                 } else {
+                    // A compaction is asked for all the same: somebody may wait for one, and must be told
+                    // if it fails, too.
+                    if self.take_compaction_asked() {
+                        compact();
+                    }
                     self.pause(retry);
                     retry = (retry * 2).min(RETRY_MAX);
                 }
@@ -97,6 +102,10 @@ impl Log {
             }
             self.keeper_wanted.wait(&mut tail);
         }
+    }
+
+    fn take_compaction_asked(&self) -> bool {
+        std::mem::take(&mut self.tail.lock().compaction_asked)
     }
 
     fn pause(&self, time: Duration) {

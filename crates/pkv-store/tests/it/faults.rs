@@ -16,7 +16,8 @@ use pkv_sim::{AckLog, Change, Choice, Crash, Fault, FaultKind, Journal, SimFs};
 use pkv_store::{ByteStore, Durability, Error, Health, LogWay};
 
 use crate::crash_rig::{
-    Contents, Draw, Event, Writer, contents, goes_on, in_parallel, open, scale, tell_states, verify,
+    Contents, Draw, Event, Writer, contents, goes_on, in_parallel, open, options, scale,
+    tell_states, verify,
 };
 
 /// The calls that change a disk or make it durable.
@@ -414,6 +415,29 @@ fn a_full_disk_heals() {
             verify(&fs.survivors(crash, choice), &acks.before(end, crash), way).unwrap();
         }
         store.close().unwrap();
+    }
+}
+
+/// A writer waited for a compaction while no log could be made. None was tried, since the thread that asks for
+/// one was busy with the log, so it waited until there was space, instead of being told.
+#[test]
+fn a_writer_at_the_limit_of_the_logs_is_told_when_no_log_can_be_made() {
+    for way in [LogWay::Mapped, LogWay::Written] {
+        let fs = SimFs::new(6);
+        let options = options(&fs, way).background(true).max_log_bytes(64 * 1024);
+        let store = ByteStore::open("/db", &options).unwrap();
+        // The first log, the next one, and one that is large enough for the second write.
+        fs.inject(Fault::from_then_on(Op::Preallocate, 4, FaultKind::Enospc));
+        let (told, outcome) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            store.insert(b"first", &[1; 100], Durability::Process).unwrap();
+            store.insert(b"large", &[2; 30_000], Durability::Process).unwrap();
+            let refused = store.insert(b"too much", &[3; 30_000], Durability::Process);
+            told.send((refused.unwrap_err(), store.get(b"too much").unwrap())).unwrap();
+        });
+        let (error, value) = outcome.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        assert!(matches!(error, Error::LogFull { .. } | Error::DiskFull(_)), "{error}");
+        assert_eq!(value, None);
     }
 }
 
