@@ -186,7 +186,7 @@ impl Core {
         })?;
         if self.expiry.is_some() {
             let core = Arc::clone(self);
-            self.spawn("pkv-sweep", move || core.sweep_thread())?;
+            self.spawn(SWEEP_THREAD, move || core.sweep_thread())?;
         }
         let core = Arc::clone(self);
         self.spawn("pkv-sync", move || core.log.sync_thread())?;
@@ -246,18 +246,17 @@ impl Core {
             self.compaction.cancel();
         }
         self.compaction.stop_retrying();
-        self.log.stop_threads();
+        // The list is not locked while they are waited for: the keeper may be about to look at it.
+        let threads = std::mem::take(&mut *self.threads.lock());
+        // The sweeping thread writes, and may wait for the keeper to make the next log: it goes first.
         if let Some(expiry) = &self.expiry {
             expiry.stop();
         }
-        // The list is not locked while they are waited for: the keeper may be about to look at it.
-        let threads = std::mem::take(&mut *self.threads.lock());
-        let this_thread = std::thread::current().id();
-        for thread in threads {
-            if thread.thread().id() != this_thread {
-                let _ = thread.join();
-            }
-        }
+        let (sweeping, others): (Vec<_>, Vec<_>) =
+            threads.into_iter().partition(|thread| thread.thread().name() == Some(SWEEP_THREAD));
+        join(sweeping);
+        self.log.stop_threads();
+        join(others);
         if is_small && self.options.background && self.compaction_due() {
             // Else a store that is opened for moments only would never get one done, and leave a log for
             // each. A failure is no failure of the close: the logs are all there.
@@ -288,6 +287,17 @@ impl Core {
             (None, Some(cause)) => Health::CompactionFailing(cause),
             (None, None) => Health::Good,
         }
+    }
+}
+
+/// The name of the thread that removes what has expired.
+const SWEEP_THREAD: &str = "pkv-sweep";
+
+/// Waits for threads to end, but for the one that calls.
+fn join(threads: Vec<std::thread::JoinHandle<()>>) {
+    let this_thread = std::thread::current().id();
+    for thread in threads.into_iter().filter(|thread| thread.thread().id() != this_thread) {
+        let _ = thread.join();
     }
 }
 
