@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use pkv_snapshot_set::{FileSnapshotSet, SnapshotType};
+use pkv_store::codec::{split_version, without_deadlines};
 use pkv_store::{ByteStore, Durability, Options};
 
 use crate::entries::Types;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::folder::Folder;
 
 /// An open store, and its types.
@@ -14,6 +15,13 @@ use crate::folder::Folder;
 pub(crate) struct Opened {
     pub(crate) store: ByteStore,
     pub(crate) types: Types,
+}
+
+impl Opened {
+    fn of(store: ByteStore) -> Self {
+        let types = Types::of(store.schemas()).expiring(store.has_expiry());
+        Self { store, types }
+    }
 }
 
 /// Takes the lock and opens a store that is there. Looks before it locks, since locking makes the lock file.
@@ -27,28 +35,60 @@ pub(crate) fn open(folder: &Folder, is_busy: bool) -> Result<Opened> {
 /// The same with options of one's own.
 pub(crate) fn open_with(folder: &Folder, options: &Options) -> Result<Opened> {
     folder.types()?;
-    let store = ByteStore::open_untyped(folder.dir(), options)?;
-    let types = Types::of(store.schemas());
-    Ok(Opened { store, types })
+    let store = ByteStore::open_untyped(folder.dir(), options).map_err(versions)?;
+    Ok(Opened::of(store))
 }
 
-/// Opens or creates a store of these types; one with deadlines where it is there and has them.
-pub(crate) fn open_as(
-    folder: &Folder,
-    options: &Options,
-    key: String,
-    value: String,
-) -> Result<Opened> {
-    let types = Types::of((&key, &value));
-    let options = options.clone().expiry(folder.has_deadlines()?);
-    let store = ByteStore::open_named(folder.dir(), &options, key, value)?;
-    Ok(Opened { store, types })
+/// The names of the types that a store is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NewTypes {
+    pub(crate) key: String,
+    pub(crate) value: String,
+    /// Its entries may expire.
+    pub(crate) has_expiry: bool,
+}
+
+impl NewTypes {
+    /// Of values as files name them, or with expiry said by a word of its own.
+    pub(crate) fn new(key: &str, value: &str, has_expiry: bool) -> Self {
+        let (value, has_deadlines) = match without_deadlines(value) {
+            Some(inner) => (inner, true),
+            None => (value, false),
+        };
+        Self {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            has_expiry: has_expiry || has_deadlines,
+        }
+    }
+}
+
+/// Opens or creates a store of these types; one that is there keeps its expiry where none was asked for.
+pub(crate) fn open_as(folder: &Folder, options: &Options, types: NewTypes) -> Result<Opened> {
+    let options = options.clone().expiry(types.has_expiry || folder.has_deadlines()?);
+    let NewTypes { key, value, .. } = types;
+    let store = ByteStore::open_named(folder.dir(), &options, key, value).map_err(versions)?;
+    Ok(Opened::of(store))
+}
+
+/// Values of two versions are for the program that has the type.
+pub(crate) fn versions(error: pkv_store::Error) -> Error {
+    match error {
+        pkv_store::Error::WrongType { path, what: "value", stored, asked }
+            if split_version(&stored).0 == split_version(&asked).0 =>
+        {
+            Error::Versions { path, one: stored, other: asked }
+        }
+        error => error.into(),
+    }
 }
 
 /// How the tools open a store.
 pub(crate) fn options(folder: &Folder, is_busy: bool) -> Result<Options> {
     let backups = u32::try_from(backups(folder)?).unwrap_or(u32::MAX);
+    let told = folder.clone();
     Ok(Options::new()
+        .on_progress(move |progress| told.tell_phase(progress))
         .file_system(Arc::clone(folder.fs()))
         .durability(Durability::Power)
         .background(is_busy)

@@ -1,10 +1,15 @@
 //! Entries as text: the formats that `dump`, `scan` and `export` write.
 
+use pkv_store::Inspection;
+
 use crate::error::{Error, Result};
 use crate::field::{FieldType, FieldValue};
 use crate::json::{Hex, append, object};
 
 /// How entries are written.
+///
+/// Where entries may expire each has its deadline behind the value, in milliseconds since 1970: a field `expires_ms`
+/// (`null`: it does not expire), or a column (empty). The form `Raw` leaves it out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 #[non_exhaustive]
 pub enum Format {
@@ -24,16 +29,29 @@ pub enum Format {
 pub(crate) struct Types {
     pub(crate) key: FieldType,
     pub(crate) value: FieldType,
+    /// Entries may expire.
+    pub(crate) has_expiry: bool,
 }
 
 impl Types {
     pub(crate) fn of((key, value): (&str, &str)) -> Self {
-        Self { key: FieldType::of(key), value: FieldType::of(value) }
+        Self { key: FieldType::of(key), value: FieldType::of(value), has_expiry: false }
+    }
+
+    /// Those of a store that was read.
+    pub(crate) fn of_look(look: &Inspection) -> Self {
+        Self::of(look.schema().unwrap_or_default()).expiring(look.has_deadlines())
+    }
+
+    pub(crate) fn expiring(self, has_expiry: bool) -> Self {
+        Self { has_expiry, ..self }
     }
 }
 
-/// The first line of a CSV file.
-pub(crate) const CSV_HEAD: [&str; 2] = ["key", "value"];
+/// The first line of a CSV file; the last column only where entries may expire.
+pub(crate) const CSV_HEAD: [&str; 3] = ["key", "value", "expires_ms"];
+/// Its columns where entries do not expire.
+pub(crate) const CSV_COLUMNS: usize = 2;
 
 /// Turns entries into text, which collects here until it is taken.
 #[derive(Debug)]
@@ -62,13 +80,17 @@ impl EntryWriter {
         if self.format != Format::Csv {
             return Ok(());
         }
-        let fields = if self.keys_only { &CSV_HEAD[..1] } else { &CSV_HEAD[..] };
+        let fields = match (self.keys_only, self.types.has_expiry) {
+            (true, _) => &CSV_HEAD[..1],
+            (false, false) => &CSV_HEAD[..CSV_COLUMNS],
+            (false, true) => &CSV_HEAD[..],
+        };
         self.csv.write_record(fields).map_err(|error| Error::Output(error.into()))?;
         self.end_csv_record()
     }
 
     /// Adds an entry.
-    pub(crate) fn push(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8], expires_ms: Option<u64>) -> Result<()> {
         match self.format {
             Format::Json => {
                 let mut line = String::new();
@@ -77,6 +99,9 @@ impl EntryWriter {
                     if !self.keys_only {
                         fields.field("value", &self.types.value.value(value));
                     }
+                    if !self.keys_only && self.types.has_expiry {
+                        fields.field("expires_ms", &expires_ms);
+                    }
                 });
                 self.text.extend_from_slice(line.as_bytes());
             }
@@ -84,6 +109,9 @@ impl EntryWriter {
                 let mut line = Hex(key).to_string();
                 if !self.keys_only {
                     append(&mut line, format_args!("\t{}", Hex(value)));
+                }
+                if !self.keys_only && self.types.has_expiry {
+                    append(&mut line, format_args!("\t{}", Column(expires_ms)));
                 }
                 self.text.extend_from_slice(line.as_bytes());
             }
@@ -100,7 +128,13 @@ impl EntryWriter {
                     self.csv.write_field(key)
                 } else {
                     let value = plain(self.types.value.value(value))?;
-                    self.csv.write_field(key).and_then(|()| self.csv.write_field(value))
+                    let csv = &mut self.csv;
+                    csv.write_field(key).and_then(|()| csv.write_field(value)).and_then(|()| {
+                        if !self.types.has_expiry {
+                            return Ok(());
+                        }
+                        csv.write_field(Column(expires_ms).to_string())
+                    })
                 }
                 .and_then(|()| self.csv.write_record(None::<&[u8]>))
                 .map_err(|error| Error::Output(error.into()))?;
@@ -145,6 +179,15 @@ impl EntryWriter {
 /// How much text is handed on at a time.
 pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
 
+/// A deadline in a column: nothing where there is none.
+struct Column(Option<u64>);
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.map_or(Ok(()), |expires_ms| expires_ms.fmt(f))
+    }
+}
+
 /// A field of a CSV file. Bytes that are not what their type says have no form there.
 fn plain(value: FieldValue<'_>) -> Result<String> {
     match value {
@@ -163,9 +206,29 @@ mod tests {
     fn written(format: Format, schema: (&str, &str), keys_only: bool) -> String {
         let mut writer = EntryWriter::new(format, Types::of(schema), keys_only);
         writer.head().unwrap();
-        writer.push(b"a,\"b\"\n", &7_u32.to_le_bytes()).unwrap();
-        writer.push(b"", &[0; 4]).unwrap();
+        writer.push(b"a,\"b\"\n", &7_u32.to_le_bytes(), None).unwrap();
+        writer.push(b"", &[0; 4], None).unwrap();
         String::from_utf8(writer.take().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn where_entries_may_expire_each_form_but_the_raw_one_says_when() {
+        let written = |format| {
+            let types = Types::of(("string", "u8")).expiring(true);
+            let mut writer = EntryWriter::new(format, types, false);
+            writer.head().unwrap();
+            writer.push(b"a", &[1], Some(99)).unwrap();
+            writer.push(b"b", &[2], None).unwrap();
+            String::from_utf8(writer.take().unwrap()).unwrap()
+        };
+        assert_eq!(
+            written(Format::Json),
+            "{\"key\":\"a\",\"value\":1,\"expires_ms\":99}\n\
+             {\"key\":\"b\",\"value\":2,\"expires_ms\":null}\n"
+        );
+        assert_eq!(written(Format::Csv), "key,value,expires_ms\na,1,99\nb,2,\n");
+        assert_eq!(written(Format::Hex), "61\t01\t99\n62\t02\t\n");
+        assert_eq!(written(Format::Raw), "a\t\x01\nb\t\x02\n");
     }
 
     #[test]
@@ -184,7 +247,7 @@ mod tests {
     #[test]
     fn what_is_not_of_its_type_has_no_form_in_csv() {
         let mut writer = EntryWriter::new(Format::Csv, Types::of(("string", "u32")), false);
-        assert!(matches!(writer.push(b"a", b"abc"), Err(Error::NoCsv { .. })));
+        assert!(matches!(writer.push(b"a", b"abc", None), Err(Error::NoCsv { .. })));
     }
 
     #[test]
@@ -193,7 +256,7 @@ mod tests {
             let mut writer = EntryWriter::new(format, Types::of(("u64", "u64")), false);
             let mut text = Vec::new();
             for i in 0_u64..50_000 {
-                writer.push(&i.to_le_bytes(), &i.to_le_bytes()).unwrap();
+                writer.push(&i.to_le_bytes(), &i.to_le_bytes(), None).unwrap();
                 if writer.bytes() > CHUNK_BYTES {
                     text.extend(writer.take().unwrap());
                 }

@@ -103,6 +103,32 @@ pub enum Error {
         path: PathBuf,
     },
 
+    /// Files hold values of two versions of their type, which only the program that has the type can tell apart.
+    #[error(
+        "{path}: holds values of `{one}`, other files of `{other}`: open the store once with the program that has \
+         this type, and compact it there (`Store::compact`); nothing was changed",
+        path = Shown(path)
+    )]
+    Versions {
+        /// A file of the one version.
+        path: PathBuf,
+        /// Its schema name of values.
+        one: String,
+        /// That of another file.
+        other: String,
+    },
+
+    /// A time to live for a store whose entries do not expire.
+    #[error(
+        "{path}: its entries do not expire, since it was made without expiry: leave --ttl out, or take its entries over \
+         into a store that was made with it (`pkv export`, then `pkv import --types .. --expiry`)",
+        path = Shown(path)
+    )]
+    NoExpiry {
+        /// The folder.
+        path: PathBuf,
+    },
+
     /// A key, value or number on the command line is not what the store's types ask for.
     #[error(
         "{what}: {reason}: the store maps {types}, see `pkv stat`; --hex takes any type as hexadecimal digits of its encoding"
@@ -191,7 +217,7 @@ impl Error {
             Self::KeptIsDamaged { .. } => Exit::Faults,
             Self::NoKey { .. } => Exit::Missing,
             Self::Unfinished { error, .. } => error.exit(),
-            Self::BadValue { .. } | Self::NoCommand { .. } => Exit::Usage,
+            Self::BadValue { .. } | Self::NoExpiry { .. } | Self::NoCommand { .. } => Exit::Usage,
             Self::Files(error) => match &**error {
                 pkv_snapshot_set::Error::Locked { .. } => Exit::Locked,
                 pkv_snapshot_set::Error::Inconsistent(_) => Exit::Faults,
@@ -212,6 +238,7 @@ impl Error {
             | Self::NotAStore { .. }
             | Self::Changing { .. }
             | Self::NoTypes { .. }
+            | Self::Versions { .. }
             | Self::NoCsv { .. }
             | Self::BadInput { .. }
             | Self::NoResume { .. }

@@ -9,7 +9,7 @@ use pkv_format::{
     FileHeader, FileSeed, HEADER_BYTES, HeaderError, SUCCESSOR_BYTES, SUCCESSOR_OFFSET, Successor,
 };
 use pkv_fs::{Access, EntryKind, Fs, StdFs};
-use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotFileName};
+use pkv_snapshot_set::{FileSnapshotSet, LOCK_FILE_NAME, SnapshotFileName};
 use pkv_store::Inspection;
 use pkv_store::codec::without_deadlines;
 
@@ -53,6 +53,16 @@ impl Folder {
         if let Some(observer) = &self.observer {
             observer.tell(Progress::new(what, bytes_done, bytes_total));
         }
+    }
+
+    /// Tells how far the opening, or a compaction, of a store has come.
+    pub(crate) fn tell_phase(&self, progress: pkv_store::Progress) {
+        let what = match progress.phase {
+            pkv_store::Phase::Load => "loading the snapshot",
+            pkv_store::Phase::Compact => "writing a snapshot",
+            _ => "reading the logs",
+        };
+        self.tell(what, progress.bytes_done, Some(progress.bytes_total));
     }
 
     /// The path.
@@ -113,16 +123,14 @@ impl Folder {
         let mut before = None;
         for _ in 0..ROUNDS {
             let listing = self.list()?;
-            let look = match self.observer.clone() {
+            let look = match &self.observer {
                 None => Inspection::on(&self.fs, &self.dir),
-                Some(observer) => Inspection::watched(&self.fs, &self.dir, move |progress| {
-                    let what = match progress.phase {
-                        pkv_store::Phase::Load => "loading the snapshot",
-                        _ => "reading the logs",
-                    };
-                    let total = Some(progress.bytes_total);
-                    observer.tell(Progress::new(what, progress.bytes_done, total));
-                }),
+                Some(_) => {
+                    let told = self.clone();
+                    Inspection::watched(&self.fs, &self.dir, move |progress| {
+                        told.tell_phase(progress);
+                    })
+                }
             };
             let error = match look {
                 Ok(look) => return Ok(look),
@@ -152,6 +160,42 @@ impl Folder {
             header => header?,
         };
         Ok(header.is_some_and(|header| without_deadlines(&header.value_schema).is_some()))
+    }
+
+    /// The schema names of values in the files that opening reads, as the files bear them, the newest file's first:
+    /// several where they are of several versions of one type.
+    pub(crate) fn value_schemas(&self) -> Result<Vec<String>> {
+        let scan = FileSnapshotSet::scan(&*self.fs, &self.dir)?;
+        let mut schemas = Vec::new();
+        for info in scan.get_snapshots_to_restore().into_iter().rev() {
+            for path in &info.shard_paths {
+                let mut bytes = [0; HEADER_BYTES];
+                let header = self.fs.open(path, Access::Read).and_then(|file| {
+                    let got = file.read_at(0, &mut bytes)?;
+                    Ok(FileHeader::decode(bytes.get(..got).unwrap_or_default()))
+                });
+                // What cannot be read is opening's to say, or was removed since it was listed.
+                if let Ok(Ok(header)) = header
+                    && !schemas.contains(&header.value_schema)
+                {
+                    schemas.push(header.value_schema);
+                }
+            }
+        }
+        Ok(schemas)
+    }
+
+    /// Ends with [`Error::Versions`] where values are of several versions of their type: shown as they stand, nobody
+    /// could tell which is which.
+    pub(crate) fn one_version(&self) -> Result<()> {
+        match self.value_schemas()?.as_slice() {
+            [newest, .., oldest] => Err(Error::Versions {
+                path: self.dir.clone(),
+                one: oldest.clone(),
+                other: newest.clone(),
+            }),
+            _ => Ok(()),
+        }
     }
 
     fn header(&self) -> Result<Option<FileHeader>> {

@@ -40,7 +40,7 @@ fn push_hex(text: &str, out: &mut Vec<u8>) -> Result<(), BadField> {
 }
 
 /// As much of a text as an error shows.
-fn front(text: &str) -> String {
+pub(crate) fn front(text: &str) -> String {
     text.chars().take(60).flat_map(char::escape_default).collect()
 }
 

@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::entries::{CSV_HEAD, Types};
-use crate::parse::BadField;
+use crate::entries::{CSV_COLUMNS, CSV_HEAD, Types};
+use crate::parse::{BadField, front};
 
 /// How entries that are imported are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -39,8 +39,17 @@ pub(crate) enum BadInput {
     Json(serde_json::Error),
     #[error("it is no CSV record with a key and a value: {0}")]
     Csv(csv::Error),
-    #[error("the first line must be key,value")]
+    #[error("the first line must be key,value or key,value,expires_ms")]
     Head,
+    #[error("a record has two or three columns")]
+    Columns,
+    #[error("`{0}` is no number of milliseconds since 1970")]
+    Deadline(String),
+    #[error(
+        "the entry expires (`expires_ms`), and the store was made without expiry: import it into one that was made with \
+         it (--types with --expiry), or take `expires_ms` out"
+    )]
+    NoExpiry,
     #[error("it is not UTF-8")]
     NotText,
     #[error("the line has over {LINE_BYTES_MAX} bytes")]
@@ -56,6 +65,17 @@ struct Line<'a> {
     key: &'a RawValue,
     #[serde(borrow)]
     value: &'a RawValue,
+    #[serde(default)]
+    expires_ms: Option<u64>,
+}
+
+/// An entry as bytes of the encodings.
+#[derive(Debug, Default)]
+pub(crate) struct Record {
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    /// When it expires; `None`: never.
+    pub(crate) expires_ms: Option<u64>,
 }
 
 impl<R: Read> RecordReader<R> {
@@ -78,8 +98,10 @@ impl<R: Read> RecordReader<R> {
                     .from_reader(input);
                 if offset == 0 {
                     let head = input.byte_headers().map_err(BadInput::Csv)?;
+                    let names = CSV_HEAD.iter().map(|name| name.as_bytes());
                     if !head.is_empty()
-                        && head.iter().ne(CSV_HEAD.iter().map(|name| name.as_bytes()))
+                        && head.iter().ne(names.clone())
+                        && head.iter().ne(names.take(CSV_COLUMNS))
                     {
                         return Err(BadInput::Head);
                     }
@@ -98,14 +120,12 @@ impl<R: Read> RecordReader<R> {
         }
     }
 
-    /// Puts the next entry into `key` and `value`. False: there is none.
-    pub(crate) fn next(
-        &mut self,
-        key: &mut Vec<u8>,
-        value: &mut Vec<u8>,
-    ) -> Result<bool, BadInput> {
+    /// Puts the next entry into `record`. False: there is none.
+    pub(crate) fn next(&mut self, record: &mut Record) -> Result<bool, BadInput> {
+        let Record { key, value, expires_ms } = record;
         key.clear();
         value.clear();
+        *expires_ms = None;
         match self {
             Self::Json { input, line, offset, types } => loop {
                 line.clear();
@@ -123,6 +143,7 @@ impl<R: Read> RecordReader<R> {
                     continue;
                 }
                 let entry: Line<'_> = serde_json::from_str(text).map_err(BadInput::Json)?;
+                *expires_ms = types.deadline(entry.expires_ms)?;
                 types.key.push_json(entry.key, key).map_err(|why| BadInput::Field("key", why))?;
                 types
                     .value
@@ -139,9 +160,17 @@ impl<R: Read> RecordReader<R> {
                     let field = record.get(index).unwrap_or_default();
                     std::str::from_utf8(field).map_err(|_| BadInput::NotText)
                 };
-                if record.len() != CSV_HEAD.len() {
-                    return Err(BadInput::Head);
+                if !(CSV_COLUMNS..=CSV_HEAD.len()).contains(&record.len()) {
+                    return Err(BadInput::Columns);
                 }
+                let deadline = match text(CSV_COLUMNS)? {
+                    "" => None,
+                    text => match text.parse() {
+                        Ok(deadline) => Some(deadline),
+                        Err(_) => return Err(BadInput::Deadline(front(text))),
+                    },
+                };
+                *expires_ms = types.deadline(deadline)?;
                 types.key.push_text(text(0)?, key).map_err(|why| BadInput::Field("key", why))?;
                 types
                     .value
@@ -153,22 +182,72 @@ impl<R: Read> RecordReader<R> {
     }
 }
 
+impl Types {
+    /// A deadline, if the store can hold one.
+    fn deadline(self, expires_ms: Option<u64>) -> Result<Option<u64>, BadInput> {
+        if expires_ms.is_some() && !self.has_expiry {
+            return Err(BadInput::NoExpiry);
+        }
+        Ok(expires_ms)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     type Entries = Vec<(u64, Vec<u8>, Vec<u8>)>;
 
+    /// When the only entry expires, read into a store with or without expiry.
+    fn deadline(
+        format: InputFormat,
+        text: &str,
+        has_expiry: bool,
+    ) -> Result<Option<u64>, BadInput> {
+        let types = Types::of(("string", "u8")).expiring(has_expiry);
+        let mut reader = RecordReader::new(format, types, text.as_bytes(), 0)?;
+        let mut record = Record::default();
+        assert!(reader.next(&mut record)?);
+        Ok(record.expires_ms)
+    }
+
+    #[test]
+    fn deadlines_are_taken_back_and_refused_where_there_is_no_room_for_them() {
+        use InputFormat::{Csv, Json};
+        for (format, text, expected) in [
+            (Json, "{\"key\":\"a\",\"value\":1,\"expires_ms\":99}", Some(99)),
+            (Json, "{\"key\":\"a\",\"value\":1,\"expires_ms\":null}", None),
+            (Json, "{\"key\":\"a\",\"value\":1}", None),
+            (Csv, "key,value,expires_ms\na,1,99\n", Some(99)),
+            (Csv, "key,value,expires_ms\na,1,\n", None),
+            (Csv, "key,value\na,1\n", None),
+        ] {
+            assert_eq!(deadline(format, text, true).unwrap(), expected, "{text}");
+            match deadline(format, text, false) {
+                Ok(found) => assert_eq!((found, expected), (None, None), "{text}"),
+                Err(why) => assert!(matches!(why, BadInput::NoExpiry) && expected.is_some()),
+            }
+        }
+        for (format, text) in [
+            (Json, "{\"key\":\"a\",\"value\":1,\"expires_ms\":-1}"),
+            (Json, "{\"key\":\"a\",\"value\":1,\"expires_ms\":\"soon\"}"),
+            (Csv, "key,value,expires_ms\na,1,soon\n"),
+            (Csv, "key,value,expires_ms\na,1,-1\n"),
+        ] {
+            assert!(deadline(format, text, true).is_err(), "{text}");
+        }
+    }
+
     fn read(format: InputFormat, text: &str, from: u64) -> Result<Entries, BadInput> {
         let rest = &text.as_bytes()[usize::try_from(from).unwrap()..];
         let mut reader = RecordReader::new(format, Types::of(("string", "u8")), rest, from)?;
-        let (mut entries, mut key, mut value) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut entries, mut record) = (Vec::new(), Record::default());
         loop {
             let at = reader.offset();
-            if !reader.next(&mut key, &mut value)? {
+            if !reader.next(&mut record)? {
                 return Ok(entries);
             }
-            entries.push((at, key.clone(), value.clone()));
+            entries.push((at, record.key.clone(), record.value.clone()));
         }
     }
 

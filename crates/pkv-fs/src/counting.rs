@@ -155,9 +155,19 @@ impl Fs for CountingFs {
         self.inner.link(from, to)
     }
 
+    fn clone_file(&self, from: &Path, to: &Path) -> Result<()> {
+        self.counters.call(Op::Clone);
+        self.inner.clone_file(from, to)
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
         self.counters.call(Op::Remove);
         self.inner.remove(path)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<()> {
+        self.counters.call(Op::Remove);
+        self.inner.remove_dir(dir)
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {

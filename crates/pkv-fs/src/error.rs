@@ -75,6 +75,8 @@ pub enum Op {
     Rename,
     /// Giving a file a second name.
     Link,
+    /// Making a file that shares the bytes of another.
+    Clone,
     /// Removing a file.
     Remove,
     /// Syncing a folder.
@@ -87,7 +89,7 @@ pub enum Op {
 
 impl Op {
     /// Every call there is, in the order of the list above.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::CreateDir,
         Self::List,
         Self::Create,
@@ -100,6 +102,7 @@ impl Op {
         Self::Map,
         Self::Rename,
         Self::Link,
+        Self::Clone,
         Self::Remove,
         Self::SyncDir,
         Self::Lock,
@@ -129,6 +132,7 @@ impl std::fmt::Display for Op {
             Op::Map => "map",
             Op::Rename => "rename",
             Op::Link => "link",
+            Op::Clone => "clone",
             Op::Remove => "remove",
             Op::SyncDir => "sync folder",
             Op::Lock => "lock",

@@ -71,8 +71,24 @@ pub trait Fs: Debug + Send + Sync {
         Err(Error::new(Op::Link, from, std::io::ErrorKind::Unsupported.into()))
     }
 
+    /// Makes a new file, under a free name (`AlreadyExists`), that shares the bytes of another: nothing is copied, and
+    /// what is written to the one later is not seen in the other (a reflink). Durable after the new file and its folder
+    /// were synced. Fails, and leaves nothing behind, where the file system cannot share bytes, and across file
+    /// systems: then copy the file. A file system that does not say how answers `Unsupported`.
+    ///
+    /// Not for files that are mapped, as a log in use is: see [`Segment`].
+    fn clone_file(&self, from: &Path, to: &Path) -> Result<()> {
+        let _ = to;
+        Err(Error::new(Op::Clone, from, std::io::ErrorKind::Unsupported.into()))
+    }
+
     /// Removes a file.
     fn remove(&self, path: &Path) -> Result<()>;
+
+    /// Removes an empty folder. A file system that does not say how answers `Unsupported`.
+    fn remove_dir(&self, dir: &Path) -> Result<()> {
+        Err(Error::new(Op::Remove, dir, std::io::ErrorKind::Unsupported.into()))
+    }
 
     /// Makes creations, renames and removals in this folder durable.
     fn sync_dir(&self, dir: &Path) -> Result<()>;

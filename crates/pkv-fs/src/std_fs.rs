@@ -57,8 +57,25 @@ impl Fs for StdFs {
         })
     }
 
+    fn clone_file(&self, from: &Path, to: &Path) -> Result<()> {
+        let source =
+            open_regular(from, Access::Read).map_err(|e| Error::new(Op::Clone, from, e))?;
+        let target = fs::OpenOptions::new().write(true).create_new(true).open(to);
+        let target = target.map_err(|e| Error::new(Op::Clone, to, e))?;
+        sys::share_bytes(&source, &target).map_err(|e| {
+            // Empty, and made here: the name was free.
+            let _ = fs::remove_file(to);
+            let both = io::Error::new(e.kind(), format!("as {}: {e}", to.display()));
+            Error::new(Op::Clone, from, both)
+        })
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
         fs::remove_file(path).map_err(|e| Error::new(Op::Remove, path, e))
+    }
+
+    fn remove_dir(&self, dir: &Path) -> Result<()> {
+        fs::remove_dir(dir).map_err(|e| Error::new(Op::Remove, dir, e))
     }
 
     fn sync_dir(&self, dir: &Path) -> Result<()> {

@@ -125,6 +125,17 @@ pub(crate) fn reserve(_file: &fs::File, _bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets an empty file share all bytes of another.
+#[cfg(target_os = "linux")]
+pub(crate) fn share_bytes(from: &fs::File, to: &fs::File) -> io::Result<()> {
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::ioctl_ficlone(to, from))?)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn share_bytes(_from: &fs::File, _to: &fs::File) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Fails if the file has so few blocks that a store to its mapping would have to find new ones.
 #[cfg(all(feature = "mmap", target_os = "linux"))]
 pub(crate) fn check_reserved(file: &fs::Metadata, bytes: u64) -> io::Result<()> {

@@ -23,6 +23,7 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 pub(crate) struct Settings {
     pub(crate) seed: u64,
     pub(crate) can_map: bool,
+    pub(crate) can_clone: bool,
     pub(crate) capacity_bytes: Option<u64>,
     pub(crate) unix_time_ms: u64,
 }

@@ -30,8 +30,13 @@ impl SimFs {
     /// An empty disk; the seed decides its `random_u64`.
     #[must_use]
     pub fn new(seed: u64) -> Arc<Self> {
-        let settings =
-            Settings { seed, can_map: true, capacity_bytes: None, unix_time_ms: 1_000_000_000_000 };
+        let settings = Settings {
+            seed,
+            can_map: true,
+            can_clone: false,
+            capacity_bytes: None,
+            unix_time_ms: 1_000_000_000_000,
+        };
         Self::with_state(State::new(), 1, settings)
     }
 
@@ -166,6 +171,11 @@ impl SimFs {
     /// What [`pkv_fs::Fs::can_map`] says; true at first.
     pub fn set_can_map(&self, can_map: bool) {
         self.lock_inner().settings.can_map = can_map;
+    }
+
+    /// Whether files can share their bytes ([`pkv_fs::Fs::clone_file`]); false at first.
+    pub fn set_can_clone(&self, can_clone: bool) {
+        self.lock_inner().settings.can_clone = can_clone;
     }
 
     /// The wall clock; it stands still unless it is set.

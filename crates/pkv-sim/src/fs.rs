@@ -87,6 +87,21 @@ impl Fs for SimFs {
             .map_err(|e| Error::new(Op::Link, from, e))
     }
 
+    fn clone_file(&self, from: &Path, to: &Path) -> Result<()> {
+        let (whole_from, whole_to) = (absolute(from), absolute(to));
+        self.disk
+            .change(Op::Clone, |inner| {
+                if !inner.settings.can_clone {
+                    return Err(io::ErrorKind::Unsupported.into());
+                }
+                let of = inner.file_at(&whole_from)?;
+                inner.free_name(&whole_to)?;
+                let id = inner.take_file_id();
+                Ok((Event::Clone { of, path: whole_to.clone(), id }, ()))
+            })
+            .map_err(|e| Error::new(Op::Clone, from, e))
+    }
+
     fn remove(&self, path: &Path) -> Result<()> {
         let whole = absolute(path);
         self.disk

@@ -41,6 +41,12 @@ pub(crate) enum Event {
         path: PathBuf,
         id: u64,
     },
+    /// A file `id` with the bytes that file `of` shows, none of them durable.
+    Clone {
+        of: u64,
+        path: PathBuf,
+        id: u64,
+    },
     Rename {
         from: PathBuf,
         to: PathBuf,
@@ -139,6 +145,13 @@ impl State {
                 let content =
                     self.files.get(of).map_or_else(|| Arc::new(Content::new()), Arc::clone);
                 self.files.insert(*id, content);
+                Arc::make_mut(&mut self.names).change(op, Node::File(*id), None, Some(path));
+            }
+            Event::Clone { of, path, id } => {
+                let bytes = self.files.get(of).map_or_else(Vec::new, |content| content.to_vec());
+                let mut content = Content::new();
+                content.write(op, 0, &bytes);
+                self.files.insert(*id, Arc::new(content));
                 Arc::make_mut(&mut self.names).change(op, Node::File(*id), None, Some(path));
             }
             Event::Rename { from, to, id } => {

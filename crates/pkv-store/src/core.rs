@@ -308,6 +308,7 @@ struct Parts {
     start: LogStart,
 }
 
+/// The name of the thread that removes what has expired.
 const SWEEP_THREAD: &str = "pkv-sweep";
 
 /// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.

@@ -174,10 +174,64 @@ impl Inspection {
         expiry.shown_deadline(shard.get(hash, key)?.as_bytes())
     }
 
+    /// The entry of a key, with its deadline at the same moment.
+    #[must_use]
+    pub fn entry(&self, key: &[u8]) -> Option<InspectedEntry> {
+        let map = &self.contents.map;
+        let hash = map.hash(key);
+        let shard = map.read(map.shard_index(hash));
+        let stored = shard.get(hash, key)?;
+        let (value, expires_ms) = match &self.expiry {
+            None => (stored.as_bytes(), None),
+            Some(expiry) => expiry.show_timed(stored.as_bytes(), &mut 0)?,
+        };
+        Some(InspectedEntry { key: key.to_vec(), value: value.to_vec(), expires_ms })
+    }
+
+    /// All entries with their deadlines, in no order.
+    #[must_use]
+    pub fn iter_entries(&self) -> InspectedEntries<'_> {
+        InspectedEntries(self.iter())
+    }
+
+    /// Bytes that the logs which opening reads are filled with; space that they have reserved is not counted.
+    #[must_use]
+    pub fn log_bytes(&self) -> u64 {
+        self.contents.log_bytes()
+    }
+
     /// All entries, in no order.
     #[must_use]
     pub fn iter(&self) -> ByteIter<'_> {
         ByteIter::over(&self.contents.map).with_expiry(self.expiry.as_ref())
+    }
+}
+
+/// One entry of an [`Inspection`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InspectedEntry {
+    /// The key's encoding.
+    pub key: Vec<u8>,
+    /// The value's encoding.
+    pub value: Vec<u8>,
+    /// When it expires, in milliseconds since 1970; `None`: never.
+    pub expires_ms: Option<u64>,
+}
+
+/// All entries of an [`Inspection`] with their deadlines, in no order.
+#[derive(Debug)]
+pub struct InspectedEntries<'a>(ByteIter<'a>);
+
+impl Iterator for InspectedEntries<'_> {
+    type Item = Result<InspectedEntry>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next_timed_with(|key, value, expires_ms| InspectedEntry {
+            key: key.to_vec(),
+            value: value.to_vec(),
+            expires_ms,
+        })
     }
 }
 

@@ -70,9 +70,18 @@ impl<'a> ByteIter<'a> {
     }
 
     /// Calls `give` with the next entry.
+    #[inline]
     pub(crate) fn next_with<R>(
         &mut self,
         give: impl FnOnce(&[u8], &[u8]) -> R,
+    ) -> Option<Result<R>> {
+        self.next_timed_with(|key, value, _| give(key, value))
+    }
+
+    /// Calls `give` with the next entry, and with its deadline where it has one.
+    pub(crate) fn next_timed_with<R>(
+        &mut self,
+        give: impl FnOnce(&[u8], &[u8], Option<u64>) -> R,
     ) -> Option<Result<R>> {
         loop {
             let rest = self.copy.bytes.get(self.offset..).unwrap_or_default();
@@ -84,24 +93,32 @@ impl<'a> ByteIter<'a> {
                 if is_elsewhere(self.map, &self.kept, self.cursor, record.key) {
                     continue;
                 }
-                let Some(value) = show(self.expiry, record.value, &mut self.expired_ms) else {
+                let Some((value, expires_ms)) =
+                    show(self.expiry, record.value, &mut self.expired_ms)
+                else {
                     continue;
                 };
-                return Some(Ok(give(record.key, value)));
+                return Some(Ok(give(record.key, value, expires_ms)));
             }
             if let Some((key, value)) = self.copy.large().nth(self.large) {
                 self.large += 1;
                 if is_elsewhere(self.map, &self.kept, self.cursor, key) {
                     continue;
                 }
-                let Some(value) = show(self.expiry, value, &mut self.expired_ms) else { continue };
-                return Some(Ok(give(key, value)));
+                let Some((value, expires_ms)) = show(self.expiry, value, &mut self.expired_ms)
+                else {
+                    continue;
+                };
+                return Some(Ok(give(key, value, expires_ms)));
             }
             if let Some((_, kept)) = self.kept.get(self.kept_given) {
                 self.kept_given += 1;
                 let Some(value) = &kept.value else { continue };
-                let Some(value) = show(self.expiry, value, &mut self.expired_ms) else { continue };
-                return Some(Ok(give(&kept.key, value)));
+                let Some((value, expires_ms)) = show(self.expiry, value, &mut self.expired_ms)
+                else {
+                    continue;
+                };
+                return Some(Ok(give(&kept.key, value, expires_ms)));
             }
             match self.copy_next() {
                 Ok(true) => {}
@@ -148,10 +165,14 @@ impl<'a> ByteIter<'a> {
     }
 }
 
-/// What is to be shown of a stored value.
+/// What is to be shown of a stored value, and its deadline.
 #[inline]
-fn show<'v>(expiry: Option<&Expiry>, stored: &'v [u8], expired_ms: &mut u64) -> Option<&'v [u8]> {
-    expiry.map_or(Some(stored), |expiry| expiry.show(stored, expired_ms))
+fn show<'v>(
+    expiry: Option<&Expiry>,
+    stored: &'v [u8],
+    expired_ms: &mut u64,
+) -> Option<(&'v [u8], Option<u64>)> {
+    expiry.map_or(Some((stored, None)), |expiry| expiry.show_timed(stored, expired_ms))
 }
 
 /// Whether a view has something else in place of this key's entry in the map, or the next slice has it: that

@@ -11,7 +11,7 @@ use crate::error::{Error, Holder, Result};
 use crate::folder::Identity;
 use crate::options::{Options, RecoveryMode};
 use crate::pool::IoPool;
-use crate::recover::{self, ReadOptions, Types};
+use crate::recover::{self, Contents, ReadOptions, Types};
 
 /// Places and gaps that a report lists; what is beyond is counted.
 const LISTED_MAX: usize = 1000;
@@ -199,17 +199,7 @@ pub fn salvage(
     check_empty(&*options.fs, destination)?;
     // 1.
     let _lock = lock_source(&*options.fs, source)?;
-    let pool = IoPool::new(if options.background { options.io_threads } else { 1 });
-    let contents = recover::salvage(&ReadOptions {
-        fs: &*options.fs,
-        dir: source,
-        root: recover::read_root(&*options.fs, source),
-        map_shards: options.map_shards,
-        types: &Types::OfFolder,
-        pool: &pool,
-        progress: options.progress.as_ref(),
-        live: false,
-    })?;
+    let contents = read_whole(source, options)?;
     let mut report = contents.report.salvage.map(|report| *report).unwrap_or_default();
     report.destination = Some(destination.to_path_buf());
     let Some(found) = contents.identity else {
@@ -226,6 +216,34 @@ pub fn salvage(
     let written = core.compact().map(drop);
     let closed = core.close();
     written.and(closed).map(|()| report)
+}
+
+/// What [`salvage`] would keep and lose: reads, and writes nothing; takes no lock.
+///
+/// Cost: that of [`salvage`] but for the writing; memory for all entries.
+///
+/// # Errors
+///
+/// Those of [`salvage`] that come of the source.
+pub fn plan_salvage(source: impl AsRef<Path>, options: &Options) -> Result<SalvageReport> {
+    options.check()?;
+    let contents = read_whole(source.as_ref(), options)?;
+    Ok(contents.report.salvage.map(|report| *report).unwrap_or_default())
+}
+
+/// Everything that is whole in a folder.
+fn read_whole(source: &Path, options: &Options) -> Result<Contents> {
+    let pool = IoPool::new(if options.background { options.io_threads } else { 1 });
+    recover::salvage(&ReadOptions {
+        fs: &*options.fs,
+        dir: source,
+        root: recover::read_root(&*options.fs, source),
+        map_shards: options.map_shards,
+        types: &Types::OfFolder,
+        pool: &pool,
+        progress: options.progress.as_ref(),
+        live: false,
+    })
 }
 
 /// A folder that is to be filled must hold nothing.

@@ -9,6 +9,7 @@ use pkv_format::{
 use pkv_fs::File;
 
 use super::walk::{End, How, Place, walk};
+use super::window::Buffer;
 use super::{FAULTS_LISTED_MAX, Result};
 
 /// What a log's frames say.
@@ -48,7 +49,7 @@ pub(crate) fn read_log(
     file: &dyn File,
     path: &Path,
     header: &FileHeader,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer<'_>,
 ) -> Result<LogFacts> {
     let mut record = [0; SUCCESSOR_BYTES];
     let got = file.read_at(SUCCESSOR_OFFSET, &mut record)?;

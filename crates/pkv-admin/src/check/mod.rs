@@ -9,7 +9,7 @@ pub(crate) mod window;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pkv_format::{FRAMES_OFFSET, FileHeader, FileKind, HEADER_BYTES, HeaderError};
@@ -19,7 +19,7 @@ use pkv_snapshot_set::{SnapshotFileName, SnapshotType};
 use crate::folder::{Folder, Listed};
 use log::LogFacts;
 use snapshot::ShardFacts;
-use window::Window;
+use window::{Buffer, Window};
 
 /// Reading fails with the file system's errors alone; what is wrong with the bytes is a finding.
 pub(crate) type Result<T, E = pkv_fs::Error> = std::result::Result<T, E>;
@@ -68,10 +68,21 @@ pub(crate) fn read_files(
     }
     // Newest first: what an older log says of a newer one is then never newer than what was read of that one.
     opened.reverse();
+    let mut bytes_total = 0_u64;
+    for (_, file) in &opened {
+        bytes_total = bytes_total.saturating_add(file.len()?);
+    }
+    let bytes_done = AtomicU64::new(0);
+    let on_read = |bytes| {
+        // A place that is read again counts again.
+        let before = bytes_done.fetch_add(bytes, Ordering::Relaxed);
+        let done = before.saturating_add(bytes).min(bytes_total);
+        folder.tell("verifying", done, Some(bytes_total));
+    };
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let work = || {
-        let mut buffer = Vec::new();
+        let mut buffer = Buffer::new(&on_read);
         while let Some((listed, file)) = opened.get(next.fetch_add(1, Ordering::Relaxed)) {
             let checked = read_file(listed, &**file, finishing, &mut buffer);
             done.lock().unwrap_or_else(PoisonError::into_inner).push(checked);
@@ -95,7 +106,7 @@ fn read_file(
     listed: &Listed,
     file: &dyn File,
     finishing: &BTreeSet<u64>,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer<'_>,
 ) -> Result<Checked> {
     let Listed { name, path, .. } = listed;
     let file_bytes = file.len()?;
@@ -134,7 +145,7 @@ pub(crate) fn no_header(error: &HeaderError) -> String {
 /// Whether a log without a header is one whose creation was interrupted: empty, or of at least the size that is
 /// synced before the header, with nothing behind the header's sector. No frame is written before the header
 /// was synced, so nothing was lost then.
-fn is_unused(file: &dyn File, path: &Path, buffer: &mut Vec<u8>) -> Result<bool> {
+fn is_unused(file: &dyn File, path: &Path, buffer: &mut Buffer<'_>) -> Result<bool> {
     let file_bytes = file.len()?;
     if file_bytes > 0 && file_bytes < FRAMES_OFFSET {
         return Ok(false);

@@ -10,7 +10,7 @@ use pkv_format::{
 use pkv_fs::File;
 
 use super::log::Flaw;
-use super::window::{Window, wide};
+use super::window::{Buffer, Window, wide};
 use super::{FAULTS_LISTED_MAX, Result};
 
 /// What a shard file holds.
@@ -31,7 +31,7 @@ pub(crate) fn read_shard(
     file: &dyn File,
     path: &Path,
     header: &FileHeader,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer<'_>,
 ) -> Result<ShardFacts> {
     let mut window = Window::new(file, path, file.len()?, buffer);
     let mut facts = ShardFacts { file_bytes: window.file_bytes(), ..ShardFacts::default() };

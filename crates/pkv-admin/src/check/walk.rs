@@ -9,7 +9,7 @@ use pkv_format::{
 use pkv_fs::File;
 
 use super::Result;
-use super::window::{Window, first_nonzero, wide};
+use super::window::{Buffer, Window, first_nonzero, wide};
 
 /// What stands at one place of a log.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub(crate) fn walk(
     file: &dyn File,
     path: &Path,
     seed: FileSeed,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer<'_>,
     visit: &mut dyn FnMut(Place<'_>) -> bool,
 ) -> Result<End> {
     let mut window = Window::new(file, path, file.len()?, buffer);

@@ -11,13 +11,25 @@ use super::Result;
 /// checksums are computed. A longer frame or block gets what it needs.
 const WINDOW_BYTES: u64 = 1024 * 1024;
 
+/// The memory for pieces of files, and who is told of each piece's bytes.
+pub(crate) struct Buffer<'a> {
+    bytes: Vec<u8>,
+    on_read: &'a (dyn Fn(u64) + Sync),
+}
+
+impl<'a> Buffer<'a> {
+    pub(crate) fn new(on_read: &'a (dyn Fn(u64) + Sync)) -> Self {
+        Self { bytes: Vec::new(), on_read }
+    }
+}
+
 /// A piece of a file.
-#[derive(Debug)]
 pub(crate) struct Window<'a> {
     file: &'a dyn File,
     path: &'a Path,
     file_bytes: u64,
     buffer: &'a mut Vec<u8>,
+    on_read: &'a (dyn Fn(u64) + Sync),
     base: u64,
     filled: usize,
 }
@@ -27,9 +39,10 @@ impl<'a> Window<'a> {
         file: &'a dyn File,
         path: &'a Path,
         file_bytes: u64,
-        buffer: &'a mut Vec<u8>,
+        buffer: &'a mut Buffer<'_>,
     ) -> Self {
-        Self { file, path, file_bytes, buffer, base: 0, filled: 0 }
+        let Buffer { bytes: buffer, on_read } = buffer;
+        Self { file, path, file_bytes, buffer, on_read: *on_read, base: 0, filled: 0 }
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
@@ -68,6 +81,7 @@ impl<'a> Window<'a> {
         if self.filled < want {
             self.file_bytes = self.end();
         }
+        (self.on_read)(wide(self.filled));
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ pub(crate) struct Args {
 /// What `backup` and `restore` have in common.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Ways {
-    /// Copy every file, also those that could be second names of files that never change
+    /// Copy every file, also those that never change and could share their bytes
     #[arg(long)]
     copy: bool,
     /// Do not verify the new folder
@@ -118,6 +118,7 @@ impl Json for Copied {
                 .field("seq_min", &report.seq_min)
                 .field("files", &report.files)
                 .field("files_linked", &report.files_linked)
+                .field("files_cloned", &report.files_cloned)
                 .field("bytes", &report.bytes)
                 .field("bytes_copied", &report.bytes_copied)
                 .field("damaged", &verified.as_ref().map(Verification::is_damaged));
@@ -136,12 +137,12 @@ impl Report for Copied {
         append(
             out,
             format_args!(
-                "{}: all writes up to {}, restorable from {} on; {}, {} linked; {} of {} bytes copied{}\n",
+                "{}: all writes up to {}, restorable from {} on; {}, {} shared; {} of {} bytes copied{}\n",
                 Shown(dir),
                 report.seq,
                 report.seq_min,
                 Count(report.files, "file"),
-                report.files_linked,
+                report.files_linked.saturating_add(report.files_cloned),
                 report.bytes_copied,
                 report.bytes,
                 match verified {

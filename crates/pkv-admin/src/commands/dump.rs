@@ -1,6 +1,7 @@
 //! `pkv dump`: the entries of a store as JSON lines, or its logs frame by frame.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pkv_format::{
     FileHeader, Frame, FrameKind, HEADER_BYTES, HeaderError, Link, Mark, Operation,
@@ -8,12 +9,13 @@ use pkv_format::{
 };
 use pkv_fs::Access;
 use pkv_snapshot_set::SnapshotType;
+use pkv_store::codec::{StoredValue, without_deadlines};
 
 use super::scan::{Scan, scan};
 use crate::check::walk::{Gap, Place, walk};
-use crate::entries::Format;
+use crate::check::window::Buffer;
+use crate::entries::{Format, Types};
 use crate::error::{Exit, Result};
-use crate::field::FieldType;
 use crate::folder::{Folder, Listed};
 use crate::json::{Fields, Json, append, object};
 use crate::output::Output;
@@ -60,7 +62,12 @@ pub fn dump_entries(folder: &Folder, format: Format, out: &mut Output<'_>) -> Re
 pub fn dump_log(folder: &Folder, out: &mut Output<'_>) -> Result<Exit> {
     let listing = folder.list()?;
     let mut exit = Exit::Good;
-    let mut buffer = Vec::new();
+    let bytes_done = AtomicU64::new(0);
+    let on_read = |bytes| {
+        let before = bytes_done.fetch_add(bytes, Ordering::Relaxed);
+        folder.tell("reading the logs", before.saturating_add(bytes), None);
+    };
+    let mut buffer = Buffer::new(&on_read);
     let is_log =
         |listed: &&Listed| listed.is_file && listed.name.snapshot_type() == SnapshotType::Diff;
     for listed in listing.files.iter().filter(is_log) {
@@ -78,7 +85,7 @@ pub fn dump_log(folder: &Folder, out: &mut Output<'_>) -> Result<Exit> {
 fn dump_file(
     folder: &Folder,
     listed: &Listed,
-    buffer: &mut Vec<u8>,
+    buffer: &mut Buffer<'_>,
     out: &mut Output<'_>,
 ) -> Result<bool> {
     let Listed { name, path, .. } = listed;
@@ -106,7 +113,9 @@ fn dump_file(
         let what = What::Successor(next);
         Line { file: &name, offset: SUCCESSOR_OFFSET, what }.print(out)?;
     }
-    let types = (FieldType::of(&header.key_schema), FieldType::of(&header.value_schema));
+    let inner = without_deadlines(&header.value_schema);
+    let types = Types::of((&header.key_schema, inner.unwrap_or(&header.value_schema)))
+        .expiring(inner.is_some());
     let mut printed = Ok(());
     walk(&*file, path, header.seed(), buffer, &mut |place| {
         let (offset, what) = match &place {
@@ -132,7 +141,7 @@ struct Line<'a> {
 enum What<'a> {
     Header(&'a FileHeader),
     Successor(Successor),
-    Frame(&'a Frame<'a>, (FieldType, FieldType)),
+    Frame(&'a Frame<'a>, Types),
     Bad { bytes: Option<u64>, reason: &'a str },
 }
 
@@ -214,7 +223,7 @@ fn salt(salt: u64) -> String {
 }
 
 /// A body that cannot be read is said in a field `error` in place of its own.
-fn frame_fields(fields: &mut Fields<'_>, frame: &Frame<'_>, types: (FieldType, FieldType)) {
+fn frame_fields(fields: &mut Fields<'_>, frame: &Frame<'_>, types: Types) {
     let kind = match frame.kind {
         FrameKind::Data => "data",
         FrameKind::Link => "link",
@@ -274,20 +283,27 @@ fn frame_fields(fields: &mut Fields<'_>, frame: &Frame<'_>, types: (FieldType, F
     }
 }
 
-fn frame_text(out: &mut String, frame: &Frame<'_>, types: (FieldType, FieldType)) {
+fn frame_text(out: &mut String, frame: &Frame<'_>, types: Types) {
     let seq = frame.seq;
     let done = match frame.kind {
         FrameKind::Data => {
             append(out, format_args!("data: write {seq}"));
             frame.operations().try_for_each(|operation| {
-                let (key_type, value_type) = types;
                 match operation? {
-                    Operation::Set { key, value } => {
-                        append(out, format_args!("; set {} = ", key_type.short(key)));
-                        out.push_str(&value_type.short(value));
-                    }
+                    Operation::Set { key, value } => match stored(types, key, value) {
+                        StoredValue::Value { expires_ms, value } => {
+                            append(out, format_args!("; set {} = ", types.key.short(key)));
+                            out.push_str(&types.value.short(value));
+                            if let Some(expires_ms) = expires_ms {
+                                append(out, format_args!(" until {expires_ms} ms since 1970"));
+                            }
+                        }
+                        StoredValue::Time { unix_ms } => {
+                            append(out, format_args!("; time {unix_ms} ms since 1970"));
+                        }
+                    },
                     Operation::Remove { key } => {
-                        append(out, format_args!("; remove {}", key_type.short(key)));
+                        append(out, format_args!("; remove {}", types.key.short(key)));
                     }
                     Operation::Clear => out.push_str("; clear"),
                 }
@@ -318,21 +334,38 @@ fn frame_text(out: &mut String, frame: &Frame<'_>, types: (FieldType, FieldType)
     }
 }
 
+/// What a set has in place of a value.
+fn stored<'a>(types: Types, key: &[u8], value: &'a [u8]) -> StoredValue<'a> {
+    if types.has_expiry {
+        StoredValue::of(key, value)
+    } else {
+        StoredValue::Value { expires_ms: None, value }
+    }
+}
+
 /// An operation, as JSON.
-struct Op<'a>(Operation<'a>, (FieldType, FieldType));
+struct Op<'a>(Operation<'a>, Types);
 
 impl Json for Op<'_> {
     fn json(&self, out: &mut String) {
-        let Self(operation, (key_type, value_type)) = self;
+        let Self(operation, types) = self;
         object(out, |fields| match operation {
-            Operation::Set { key, value } => {
-                fields
-                    .field("op", "set")
-                    .field("key", &key_type.value(key))
-                    .field("value", &value_type.value(value));
-            }
+            Operation::Set { key, value } => match stored(*types, key, value) {
+                StoredValue::Value { expires_ms, value } => {
+                    fields
+                        .field("op", "set")
+                        .field("key", &types.key.value(key))
+                        .field("value", &types.value.value(value));
+                    if types.has_expiry {
+                        fields.field("expires_ms", &expires_ms);
+                    }
+                }
+                StoredValue::Time { unix_ms } => {
+                    fields.field("op", "time").field("unix_ms", &unix_ms);
+                }
+            },
             Operation::Remove { key } => {
-                fields.field("op", "remove").field("key", &key_type.value(key));
+                fields.field("op", "remove").field("key", &types.key.value(key));
             }
             Operation::Clear => {
                 fields.field("op", "clear");

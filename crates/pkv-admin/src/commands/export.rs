@@ -14,7 +14,7 @@ use crate::error::{Error, Exit, Result};
 use crate::folder::Folder;
 use crate::json::{Json, append, object};
 use crate::output::{Output, Report};
-use crate::records::{InputFormat, RecordReader};
+use crate::records::{InputFormat, Record, RecordReader};
 use crate::stream::{FileReader, FileWriter};
 use crate::text::{Count, Shown};
 
@@ -89,7 +89,8 @@ pub fn export(folder: &Folder, file: &Path, format: InputFormat, resume: bool) -
     // 1.
     let look = folder.inspect()?;
     let seq = look.report().last_seq;
-    let types = Types::of(look.schema().unwrap_or_default());
+    folder.one_version()?;
+    let types = Types::of_look(&look);
     let mut name = file.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{seq}.partial"));
     let partial = file.with_file_name(name);
@@ -140,13 +141,13 @@ fn begin(
         let mut last: Option<Vec<u8>> = None;
         let input = FileReader::new(std::sync::Arc::clone(&file), 0);
         if let Ok(mut reader) = RecordReader::new(format, types, input, 0) {
-            let (mut key, mut value) = (Vec::new(), Vec::new());
+            let mut record = Record::default();
             loop {
                 let at = reader.offset();
-                if !matches!(reader.next(&mut key, &mut value), Ok(true)) {
+                if !matches!(reader.next(&mut record), Ok(true)) {
                     break;
                 }
-                if let Some(last) = last.replace(key.clone()) {
+                if let Some(last) = last.replace(record.key.clone()) {
                     seen.add(&last);
                 }
                 offset = at;
@@ -171,14 +172,14 @@ fn write(
         entries.head()?;
     }
     let (mut records, mut payload_bytes) = (0_u64, 0_u64);
-    for entry in look {
-        let (key, value) = entry?;
+    for entry in look.iter_entries() {
+        let entry = entry?;
         records += 1;
-        payload_bytes += u64::try_from(key.len() + value.len()).unwrap_or(u64::MAX);
-        if seen.has(&key) {
+        payload_bytes += u64::try_from(entry.key.len() + entry.value.len()).unwrap_or(u64::MAX);
+        if seen.has(&entry.key) {
             continue;
         }
-        entries.push(&key, &value)?;
+        entries.push(&entry.key, &entry.value, entry.expires_ms)?;
         if entries.bytes() >= WRITE_BYTES {
             writer.write(&entries.take()?)?;
             folder.tell("exporting", payload_bytes, Some(look.payload_bytes()));

@@ -32,24 +32,27 @@ impl Args {
         let look = folder.inspect()?;
         let schema = look.schema().ok_or_else(|| self.no_key())?;
         let key = key_bytes(&self.key, schema, self.hex)?;
-        let value = look.get(&key).ok_or_else(|| self.no_key())?;
-        let types = Types::of(schema);
+        let entry = look.entry(&key).ok_or_else(|| self.no_key())?;
+        let (types, value) = (Types::of_look(&look), &entry.value);
         if self.raw {
-            out.print_bytes(&value)?;
+            out.print_bytes(value)?;
         } else if out.is_json() {
             let mut line = String::new();
             object(&mut line, |fields| {
                 fields
                     .field("key", &types.key.value(&key))
-                    .field("value", &types.value.value(&value));
+                    .field("value", &types.value.value(value));
+                if types.has_expiry {
+                    fields.field("expires_ms", &entry.expires_ms);
+                }
             });
             line.push('\n');
             out.print(&line)?;
         } else if self.hex {
-            out.print(&format!("{}\n", Hex(&value)))?;
+            out.print(&format!("{}\n", Hex(value)))?;
         } else {
             let mut text = String::new();
-            match types.value.value(&value) {
+            match types.value.value(value) {
                 FieldValue::Text(value) => text.push_str(value),
                 FieldValue::Bytes(value) => text = Hex(value).to_string(),
                 other => other.json(&mut text),

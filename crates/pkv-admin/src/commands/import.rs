@@ -9,12 +9,12 @@ use pkv_fs::{Access, Fs};
 use pkv_store::{ByteStore, Durability};
 use serde::{Deserialize, Serialize};
 
-use crate::change::{Opened, open, open_as, options};
+use crate::change::{NewTypes, Opened, open, open_as, options};
 use crate::error::{Error, Exit, Result};
 use crate::folder::Folder;
 use crate::json::{Json, append, object};
 use crate::output::{Output, Report};
-use crate::records::{BadInput, InputFormat, RecordReader};
+use crate::records::{BadInput, InputFormat, Record, RecordReader};
 use crate::stream::FileReader;
 use crate::text::{Count, Shown};
 
@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Names of the types of keys and values, to create a store that is not there: --types string,u64
     #[arg(long, value_name = "KEY,VALUE", value_parser = crate::words::types)]
     types: Option<(String, String)>,
+    /// The store that --types creates is one whose entries may expire
+    #[arg(long, requires = "types")]
+    expiry: bool,
     /// Go on where an import of the same file was cut off
     #[arg(long)]
     resume: bool,
@@ -46,6 +49,7 @@ impl Args {
             file: (self.file != Path::new("-")).then(|| self.file.clone()),
             format,
             types: self.types.clone(),
+            expiry: self.expiry,
             resume: self.resume,
         };
         out.report(&import(&folder, &what)?)?;
@@ -62,6 +66,8 @@ pub struct Import {
     pub format: InputFormat,
     /// The schema names of keys and values, to create a store that is not there.
     pub types: Option<(String, String)>,
+    /// Such a store's entries may expire.
+    pub expiry: bool,
     /// Go on where an import of the same file was cut off.
     pub resume: bool,
 }
@@ -183,7 +189,7 @@ fn open_for(folder: &Folder, what: &Import) -> Result<Opened> {
         None => open(folder, true),
         Some((key, value)) => {
             let options = options(folder, true)?.create(true);
-            open_as(folder, &options, key.clone(), value.clone())
+            open_as(folder, &options, NewTypes::new(key, value, what.expiry))
         }
     }
 }
@@ -197,8 +203,8 @@ fn bad_input(what: &Import, at: u64, why: &BadInput) -> Error {
 #[derive(Debug, Default)]
 struct Batch {
     bytes: Vec<u8>,
-    /// Where in `bytes` each key and each value ends.
-    ends: Vec<(usize, usize)>,
+    /// Where in `bytes` each key and each value ends, and when the entry expires.
+    ends: Vec<(usize, usize, Option<u64>)>,
     offset: u64,
 }
 
@@ -207,16 +213,16 @@ fn read<R: Read>(
     reader: &mut RecordReader<R>,
     give: &SyncSender<Batch>,
 ) -> Result<(), (u64, BadInput)> {
-    let (mut key, mut value) = (Vec::new(), Vec::new());
+    let mut record = Record::default();
     let mut batch = Batch::default();
     loop {
         let at = reader.offset();
-        let next = reader.next(&mut key, &mut value);
+        let next = reader.next(&mut record);
         if matches!(next, Ok(true)) {
-            batch.bytes.extend_from_slice(&key);
+            batch.bytes.extend_from_slice(&record.key);
             let key_end = batch.bytes.len();
-            batch.bytes.extend_from_slice(&value);
-            batch.ends.push((key_end, batch.bytes.len()));
+            batch.bytes.extend_from_slice(&record.value);
+            batch.ends.push((key_end, batch.bytes.len(), record.expires_ms));
             batch.offset = reader.offset();
         }
         let is_full = batch.ends.len() >= BATCH_RECORDS || batch.bytes.len() >= BATCH_BYTES;
@@ -238,10 +244,13 @@ fn read<R: Read>(
 fn insert(store: &ByteStore, batch: &Batch) -> Result<()> {
     let mut write = store.batch();
     let mut start = 0;
-    for (key_end, value_end) in &batch.ends {
+    for (key_end, value_end, expires_ms) in &batch.ends {
         let key = batch.bytes.get(start..*key_end).unwrap_or_default();
         let value = batch.bytes.get(*key_end..*value_end).unwrap_or_default();
-        write = write.insert(key, value);
+        write = match expires_ms {
+            Some(expires_ms) => write.insert_until(key, value, *expires_ms),
+            None => write.insert(key, value),
+        };
         start = *value_end;
     }
     write.commit(Durability::Process)?;

@@ -1,13 +1,16 @@
 //! `pkv migrate`: what another store has written becomes a store of this one.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pkv_fs::Access;
-use pkv_store::{ByteStore, Durability};
+use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotFileName};
+use pkv_store::{Backup, ByteStore, Durability};
 
-use crate::change::{open_as, options};
+use crate::change::{NewTypes, open_as, options};
 use crate::entries::Types;
 use crate::error::{Error, Exit, Result};
 use crate::field::FieldValue;
@@ -40,13 +43,18 @@ enum From {
         /// string, u64, i32 and so on, bytes for all others
         #[arg(long, value_name = "KEY,VALUE", value_parser = crate::words::types, default_value = "bytes,bytes")]
         types: (String, String),
+        /// The new store is one whose entries may expire, as the program that will open it has it; none has a
+        /// deadline yet
+        #[arg(long)]
+        expiry: bool,
     },
 }
 
 impl Args {
     pub(crate) fn run(&self, out: &mut Output<'_>) -> Result<Exit> {
-        let From::PersistentKv { src, dst, types } = &self.from;
-        let migrated = migrate_persistent_kv(&out.folder(src), dst, (&types.0, &types.1))?;
+        let From::PersistentKv { src, dst, types, expiry } = &self.from;
+        let types = (types.0.as_str(), types.1.as_str());
+        let migrated = migrate_persistent_kv(&out.folder(src), dst, types, *expiry)?;
         out.report(&migrated)?;
         Ok(if migrated.is_complete() { Exit::Good } else { Exit::Faults })
     }
@@ -90,12 +98,16 @@ const BATCH_RECORDS: usize = 256;
 const BATCH_BYTES: usize = 256 * 1024;
 
 /// Reads a folder that persistent-kv 1.0.2 has written, and makes a new store of what it holds: keys and values keep
-/// their bytes, and get the types of these names. Integers and strings have the same encoding in both.
+/// their bytes, and get the types of these names; with `expiry` it is a store whose entries may expire. Integers and strings have the same encoding in both.
 ///
 /// 1. The folder's lock is taken, if it has a lock file, so that nobody writes meanwhile; and its files are listed.
-/// 2. The new store is made. Its folder must not be there, or be empty.
+/// 2. A store is made in a folder beside the new one, of its name and `.migrating`; what an earlier run left there
+///    goes. The new folder must not be there, or be empty.
 /// 3. Entries are read in order, and written as they are read.
 /// 4. A full snapshot is written: the new store opens fast from the first time on.
+/// 5. The new folder is made of that store, with files that are shared where that is possible: **the commit point** is
+///    that of [`Backup`]. A folder that holds a part of the entries never passes for all of them.
+/// 6. The folder beside goes.
 ///
 /// Cost: the new store's memory, and one window of 1 MiB or the longest entry.
 ///
@@ -106,6 +118,7 @@ pub fn migrate_persistent_kv(
     src: &Folder,
     dst: &Path,
     (key, value): (&str, &str),
+    expiry: bool,
 ) -> Result<Migrated> {
     let fs = &**src.fs();
     // 1.
@@ -123,14 +136,15 @@ pub fn migrate_persistent_kv(
         Err(_) => None,
     };
     // 2.
-    let new = src.beside(dst);
     match fs.list(dst) {
         Ok(entries) if entries.is_empty() => {}
         Ok(_) => return Err(pkv_store::Error::NotEmpty { path: dst.to_path_buf() }.into()),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error.into()),
     }
-    let opened = open_as(&new, &options(&new, true)?, key.to_owned(), value.to_owned())?;
+    let new = src.beside(beside(dst));
+    clean(&new)?;
+    let opened = open_as(&new, &options(&new, true)?, NewTypes::new(key, value, expiry))?;
     let store = &opened.store;
     // 3.
     let mut batch = Batch::default();
@@ -150,9 +164,40 @@ pub fn migrate_persistent_kv(
     }
     let entries = store.len();
     opened.store.close()?;
+    // 5.
+    Backup::new().file_system(Arc::clone(src.fs())).copy(new.dir(), dst)?;
+    // 6. What stays of it is in nobody's way, and goes with the next run.
+    let _ = clean(&new).and_then(|()| Ok(fs.remove_dir(new.dir())?));
     let Found { files, bytes, entries: read, unreadable, unreadable_unlisted, ambiguous } = found;
     let dir = dst.to_path_buf();
     Ok(Migrated { dir, files, bytes, read, entries, unreadable, unreadable_unlisted, ambiguous })
+}
+
+/// The folder in which the new store is made.
+fn beside(dst: &Path) -> PathBuf {
+    let mut name = dst.file_name().unwrap_or_default().to_os_string();
+    name.push(".migrating");
+    dst.with_file_name(name)
+}
+
+/// Removes what a run that was cut off left: a store's files. Anything else is left alone, and is an error.
+fn clean(made: &Folder) -> Result<()> {
+    let fs = &**made.fs();
+    let entries = match fs.list(made.dir()) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    let is_ours = |name: &OsStr| SnapshotFileName::parse(name).is_some() || name == LOCK_FILE_NAME;
+    if !entries.iter().all(|entry| is_ours(&entry.name)) {
+        return Err(pkv_store::Error::NotEmpty { path: made.dir().to_path_buf() }.into());
+    }
+    // The lock file last: nobody opens what is being removed.
+    let (locks, files): (Vec<_>, Vec<_>) =
+        entries.iter().partition(|entry| entry.name == LOCK_FILE_NAME);
+    for entry in files.into_iter().chain(locks) {
+        fs.remove(&made.dir().join(&entry.name))?;
+    }
+    Ok(())
 }
 
 /// Why an entry cannot be one of these types: then it was no entry, or the types are others.

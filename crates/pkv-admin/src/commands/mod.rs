@@ -35,6 +35,7 @@ pub(crate) enum Command {
     /// payload bytes, types, the last write, how far all is synced, the torn end if there is one. Takes no lock and
     /// changes nothing, so it works beside a program that has the store open. A folder that would not open is
     /// listed all the same, with the reason (exit code 1). Needs the memory that opening needs.
+    #[command(visible_alias = "info")]
     Stat(stat::Args),
     /// Check every byte of every file, and the files against each other
     ///
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     /// chain from log to log. Each fault is a line: torn (what a crash leaves of unsynced writes; opening cuts it
     /// off) or damaged (bytes that had been synced), with file, offset and reason. The last line is the summary.
     /// Damage is exit code 1; a torn end is not, but for --strict. Takes no lock and changes nothing.
+    #[command(visible_alias = "check")]
     Verify(verify::Args),
     /// Print all entries as JSON lines, CSV, hex or raw, or the logs frame by frame
     ///
@@ -63,11 +65,13 @@ pub(crate) enum Command {
     ///
     /// Takes the lock, so no program may have the store open (exit code 4). The write survives a power cut when the
     /// command ends. The store must have been written to before, since its types say how KEY and VALUE are read.
+    #[command(visible_alias = "set")]
     Put(put::Args),
     /// Remove keys, and print how many there were
     ///
     /// All of them in one write, or none. Takes the lock (exit code 4); the write survives a power cut when the
     /// command ends. Keys that are not there are no error.
+    #[command(visible_alias = "delete")]
     Del(del::Args),
     /// Add to the integer of a key, and print the sum
     ///

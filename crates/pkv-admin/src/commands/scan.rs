@@ -72,18 +72,18 @@ impl Default for Scan {
 /// Those of opening the store. Nothing was printed then.
 pub fn scan(folder: &Folder, what: &Scan, out: &mut Output<'_>) -> Result<Exit> {
     let look = folder.inspect()?;
-    let types = Types::of(look.schema().unwrap_or_default());
+    let types = Types::of_look(&look);
     let mut writer = EntryWriter::new(what.format, types, what.keys_only);
     writer.head()?;
     let mut left = what.limit;
-    for entry in &look {
+    for entry in look.iter_entries() {
         if left == 0 || out.is_closed() {
             break;
         }
-        let (key, value) = entry?;
-        if key.starts_with(&what.prefix) {
+        let entry = entry?;
+        if entry.key.starts_with(&what.prefix) {
             left -= 1;
-            writer.push(&key, &value)?;
+            writer.push(&entry.key, &entry.value, entry.expires_ms)?;
         }
         if writer.bytes() >= CHUNK_BYTES {
             out.print_bytes(&writer.take()?)?;

@@ -7,8 +7,10 @@ use anstyle::AnsiColor;
 use pkv_format::{FORMAT_VERSION, HeaderError};
 use pkv_fs::Access;
 use pkv_snapshot_set::{FileSnapshotSet, SnapshotType};
-use pkv_store::TornEnd;
+use pkv_store::codec::without_deadlines;
+use pkv_store::{Inspection, SalvageReport, TornEnd};
 
+use super::salvage::{Salvaged, plan_salvage};
 use crate::error::{Error, Exit, Result};
 use crate::folder::{Folder, Listing, Opener, first_header};
 use crate::json::{Hex, Json, append, object};
@@ -46,12 +48,19 @@ pub struct Stat {
     pub store_id: Option<[u8; 16]>,
     /// The schema name of the keys, by the same file.
     pub key_schema: Option<String>,
-    /// The schema name of the values, by the same file.
+    /// The schema name of the values, by the same file, without their deadlines.
     pub value_schema: Option<String>,
+    /// Whether entries may expire, by the same file.
+    pub has_expiry: Option<bool>,
+    /// Older versions of the values' type in files that opening reads: the program that has the type upgrades them;
+    /// tools only look.
+    pub older_value_schemas: Vec<String>,
     /// Who opened the store last.
     pub opener: Option<Opener>,
     /// What opening would bring, or why it would fail.
     pub contents: Result<Contents>,
+    /// Of a damaged folder, what [`crate::salvage`] would keep and lose.
+    pub salvage: Option<SalvageReport>,
 }
 
 /// The files of one ordinal and type.
@@ -98,10 +107,17 @@ impl Role {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Contents {
-    /// Entries.
+    /// Entries; those that have expired count until the store sweeps them away.
     pub entries: u64,
-    /// Bytes of all keys and values.
+    /// Of these, entries that will expire; `None` where none can.
+    pub deadlines: Option<u64>,
+    /// Of these, entries that have expired; `None` where none can.
+    pub expired: Option<u64>,
+    /// Live bytes: those of all keys and values.
     pub payload_bytes: u64,
+    /// Dead bytes: what the snapshot and the logs that opening reads hold beside the live ones, which a compaction would
+    /// mostly give back. Replaced values, removals, headers; not the space that logs have reserved.
+    pub dead_bytes: u64,
     /// Sizes of the logs that opening reads, reserved space included.
     pub log_bytes: u64,
     /// The last write.
@@ -129,17 +145,32 @@ pub fn stat(folder: &Folder) -> Result<Stat> {
         .filter(|one| one.role == Role::Current && one.snapshot_type == SnapshotType::Diff)
         .map(|one| one.bytes)
         .sum();
-    let contents = folder.inspect().map(|look| {
+    let snapshot_bytes: u64 = snapshots
+        .iter()
+        .filter(|one| one.role == Role::Current && one.snapshot_type != SnapshotType::Diff)
+        .map(|one| one.bytes)
+        .sum();
+    let contents = folder.inspect().and_then(|look| {
         let report = look.report();
-        Contents {
-            entries: look.entries(),
-            payload_bytes: look.payload_bytes(),
+        let (entries, payload_bytes) = (look.entries(), look.payload_bytes());
+        let used = snapshot_bytes.saturating_add(look.log_bytes());
+        let (deadlines, expired) = deadlines(&look)?.unzip();
+        Ok(Contents {
+            entries,
+            deadlines,
+            expired,
+            payload_bytes,
+            dead_bytes: used.saturating_sub(payload_bytes),
             log_bytes,
             last_seq: report.last_seq,
             watermark: report.watermark,
             torn: report.torn.clone(),
-        }
+        })
     });
+    let salvage = match &contents {
+        Err(error) if error.exit() == Exit::Faults => plan_salvage(folder).ok(),
+        _ => None,
+    };
     let header = first_header(&**folder.fs(), &listing).map(|(_, header)| header);
     let format_version = match &header {
         Some(Ok(_)) => Some(FORMAT_VERSION),
@@ -147,6 +178,17 @@ pub fn stat(folder: &Folder) -> Result<Stat> {
         _ => None,
     };
     let header = header.and_then(Result::ok);
+    let (value_schema, has_expiry) = match &header {
+        Some(header) => match without_deadlines(&header.value_schema) {
+            Some(inner) => (Some(inner.to_owned()), Some(true)),
+            None => (Some(header.value_schema.clone()), Some(false)),
+        },
+        None => (None, None),
+    };
+    let plain = |schema: String| without_deadlines(&schema).map(str::to_owned).unwrap_or(schema);
+    let older = folder.value_schemas().unwrap_or_default().into_iter().map(plain);
+    let older_value_schemas =
+        older.filter(|schema| Some(schema) != value_schema.as_ref()).collect();
     Ok(Stat {
         dir: folder.dir().to_path_buf(),
         snapshots,
@@ -154,10 +196,26 @@ pub fn stat(folder: &Folder) -> Result<Stat> {
         format_version,
         store_id: header.as_ref().map(|header| header.store_id),
         key_schema: header.as_ref().map(|header| header.key_schema.clone()),
-        value_schema: header.as_ref().map(|header| header.value_schema.clone()),
+        value_schema,
+        has_expiry,
+        older_value_schemas,
         opener: folder.opener(),
         contents,
+        salvage,
     })
+}
+
+/// How many entries will expire, and how many have; `None` where none can.
+fn deadlines(look: &Inspection) -> Result<Option<(u64, u64)>> {
+    if !look.has_deadlines() {
+        return Ok(None);
+    }
+    let (mut live, mut deadlines) = (0_u64, 0);
+    for entry in look.iter_entries() {
+        live += 1;
+        deadlines += u64::from(entry?.expires_ms.is_some());
+    }
+    Ok(Some((deadlines, look.entries().saturating_sub(live))))
 }
 
 fn snapshots(folder: &Folder, listing: &Listing) -> Result<Vec<SnapshotStat>> {
@@ -250,7 +308,10 @@ impl Json for Contents {
         object(out, |fields| {
             fields
                 .field("entries", &self.entries)
+                .field("deadlines", &self.deadlines)
+                .field("expired", &self.expired)
                 .field("payload_bytes", &self.payload_bytes)
+                .field("dead_bytes", &self.dead_bytes)
                 .field("log_bytes", &self.log_bytes)
                 .field("last_seq", &self.last_seq)
                 .field("watermark", &self.watermark)
@@ -278,11 +339,14 @@ impl Json for Stat {
                 .field("store_id", &self.store_id.as_ref().map(|id| Hex(id)))
                 .field("key_schema", &self.key_schema)
                 .field("value_schema", &self.value_schema)
+                .field("expiry", &self.has_expiry)
+                .field("older_value_schemas", &self.older_value_schemas)
                 .field("opener", &self.opener)
                 .field("snapshots", &self.snapshots)
                 .field("foreign", &foreign)
                 .field("contents", &self.contents.as_ref().ok())
-                .field("problem", &problem);
+                .field("problem", &problem)
+                .field("salvage", &self.salvage.as_ref().map(Salvaged));
         });
     }
 }
@@ -298,6 +362,15 @@ impl Report for Stat {
                 line("types", format_args!("{} to {}", Plain(key), Plain(value)));
             }
             _ => line("types", format_args!("none yet")),
+        }
+        for schema in &self.older_value_schemas {
+            line(
+                "also of",
+                format_args!("{}: only its program can change the store", Plain(schema)),
+            );
+        }
+        if self.has_expiry == Some(true) {
+            line("expiry", format_args!("entries may have deadlines"));
         }
         if let Some(version) = self.format_version {
             line("format", format_args!("version {version}"));
@@ -315,7 +388,12 @@ impl Report for Stat {
         }
         if let Ok(contents) = &self.contents {
             line("entries", format_args!("{}", contents.entries));
-            line("payload", format_args!("{} bytes", contents.payload_bytes));
+            if let (Some(deadlines), Some(expired)) = (contents.deadlines, contents.expired) {
+                line("will expire", format_args!("{deadlines}"));
+                line("have expired", format_args!("{expired}"));
+            }
+            line("live", format_args!("{} bytes", contents.payload_bytes));
+            line("dead", format_args!("{} bytes", contents.dead_bytes));
             line("logs", format_args!("{} bytes", contents.log_bytes));
             line("last write", format_args!("{}", contents.last_seq));
             line("synced up to", format_args!("{}", contents.watermark));
@@ -323,6 +401,13 @@ impl Report for Stat {
         for name in &self.foreign {
             line("foreign", format_args!("{}", Shown(Path::new(name))));
         }
+        if let Err(error) = &self.contents {
+            let (word, error) = (Painted(AnsiColor::Red, "will not open"), error.to_string());
+            append(out, format_args!("{word}   {}\n", Plain(&error)));
+        }
+        let mut line = |name: &str, text: std::fmt::Arguments<'_>| {
+            append(out, format_args!("{name:<16}{text}\n"));
+        };
         match &self.contents {
             Ok(Contents { torn: Some(torn), .. }) => line(
                 "torn end",
@@ -335,11 +420,13 @@ impl Report for Stat {
                     torn.bytes_dropped
                 ),
             ),
-            Ok(_) => {}
-            Err(error) => {
-                let (word, error) = (Painted(AnsiColor::Red, "will not open"), error.to_string());
-                append(out, format_args!("{word}   {}\n", Plain(&error)));
-            }
+            _ => {}
+        }
+        if let Some(report) = &self.salvage {
+            line(
+                "could be saved",
+                format_args!("{} (pkv salvage --dry-run says where)", Salvaged(report)),
+            );
         }
         if !self.snapshots.is_empty() {
             let heads = ["ordinal", "type", "role", "shards", "files", "bytes"];

@@ -12,9 +12,11 @@ use crate::check::chain::{Chain, Start, Suspect, check_base, judge};
 use crate::check::log::Flaw;
 use crate::check::window::wide;
 use crate::check::{Checked, Content, no_header, read_files};
+use crate::entries::Types;
 use crate::error::{Error, Exit, Result};
+use crate::field::{FieldType, FieldValue};
 use crate::folder::{Folder, Listing, Opener, ROUNDS};
-use crate::json::{Json, append, object};
+use crate::json::{Hex, Json, append, object};
 use crate::output::{Output, Report};
 use crate::text::{Count, Painted, Shown};
 
@@ -26,11 +28,16 @@ pub(crate) struct Args {
     /// A torn end counts as a fault, too (exit code 1)
     #[arg(long)]
     strict: bool,
+    /// Read the contents as opening does, too: no key twice in a snapshot, and every key and value of its type.
+    /// Needs the memory that opening needs
+    #[arg(long)]
+    deep: bool,
 }
 
 impl Args {
     pub(crate) fn run(&self, out: &mut Output<'_>) -> Result<Exit> {
-        let verification = verify(&out.folder(&self.path))?;
+        let folder = out.folder(&self.path);
+        let verification = if self.deep { verify_deep(&folder)? } else { verify(&folder)? };
         out.report(&verification)?;
         let is_bad =
             if self.strict { !verification.faults.is_empty() } else { verification.is_damaged() };
@@ -107,6 +114,31 @@ pub struct Verification {
     pub notes: Vec<String>,
     /// Who opened the store last.
     pub opener: Option<Opener>,
+    /// What [`verify_deep`] found besides.
+    pub deep: Option<Deep>,
+}
+
+/// What reading the contents as opening does shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Deep {
+    /// Entries that are shown.
+    pub entries: u64,
+    /// Entries whose key or value is not of its type, where the type is one that this crate knows: `string` and
+    /// integers.
+    pub undecodable: u64,
+    /// The first of them, as hexadecimal digits of its key.
+    pub first_undecodable: Option<String>,
+    /// Why opening would fail although nothing else is wrong.
+    pub problem: Option<String>,
+}
+
+impl Deep {
+    /// Whether anything is wrong.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.problem.is_some() || self.undecodable > 0
+    }
 }
 
 impl Verification {
@@ -114,6 +146,7 @@ impl Verification {
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         self.faults.iter().any(|fault| fault.verdict != Verdict::Torn)
+            || self.deep.as_ref().is_some_and(Deep::is_damaged)
     }
 
     fn count(&self, verdict: Verdict) -> u64 {
@@ -155,6 +188,43 @@ pub fn verify(folder: &Folder) -> Result<Verification> {
         before = found.faults;
     }
     Err(Error::Changing { path: folder.dir().to_path_buf() })
+}
+
+/// [`verify`] and, where that finds no damage, the contents as opening reads them: no key may stand twice in a
+/// snapshot, and every key and value must be of its type, as far as this crate knows types.
+///
+/// Backups within the folder are not loaded: make a folder of one, with [`crate::restore`].
+///
+/// Cost: that of [`verify`], then the time and memory of opening the store.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_deep(folder: &Folder) -> Result<Verification> {
+    let mut found = verify(folder)?;
+    if found.is_damaged() {
+        return Ok(found);
+    }
+    let mut deep = Deep::default();
+    match folder.inspect() {
+        Ok(look) => {
+            let types = Types::of_look(&look);
+            let is_bad = |field: FieldType, bytes: &[u8]| {
+                matches!(field.value(bytes), FieldValue::Undecodable(_))
+            };
+            for entry in look.iter_entries() {
+                let entry = entry?;
+                deep.entries += 1;
+                if is_bad(types.key, &entry.key) || is_bad(types.value, &entry.value) {
+                    deep.undecodable += 1;
+                    deep.first_undecodable.get_or_insert_with(|| Hex(&entry.key).to_string());
+                }
+            }
+        }
+        Err(error) if error.exit() == Exit::Faults => deep.problem = Some(error.to_string()),
+        Err(error) => return Err(error),
+    }
+    found.deep = Some(deep);
+    Ok(found)
 }
 
 fn verify_once(
@@ -480,7 +550,20 @@ impl Json for Verification {
                 .field("watermark", &self.watermark)
                 .field("faults", &self.faults)
                 .field("faults_unlisted", &self.faults_unlisted)
-                .field("notes", &self.notes);
+                .field("notes", &self.notes)
+                .field("deep", &self.deep);
+        });
+    }
+}
+
+impl Json for Deep {
+    fn json(&self, out: &mut String) {
+        object(out, |fields| {
+            fields
+                .field("entries", &self.entries)
+                .field("undecodable", &self.undecodable)
+                .field("first_undecodable", &self.first_undecodable)
+                .field("problem", &self.problem);
         });
     }
 }
@@ -516,6 +599,22 @@ impl Report for Verification {
                 ),
             );
         }
+        if let Some(Deep { undecodable, first_undecodable, problem, .. }) = &self.deep {
+            let word = Painted(AnsiColor::Red, "damaged");
+            if let Some(problem) = problem {
+                append(out, format_args!("{word}: {}\n", crate::text::Plain(problem)));
+            }
+            if let Some(first) = first_undecodable {
+                append(
+                    out,
+                    format_args!(
+                        "{word}: {} not of the type that the files say, the first at the key {first} (hexadecimal): set \
+                         or remove such keys with --hex\n",
+                        Count(*undecodable, "entry")
+                    ),
+                );
+            }
+        }
         append(
             out,
             format_args!(
@@ -533,13 +632,18 @@ impl Report for Verification {
         let (damaged, torn) = (self.count(Verdict::Damaged), self.count(Verdict::Torn));
         let torn_places = Count(torn, "torn place");
         match (damaged, torn, newer) {
+            (0, _, 0) if self.is_damaged() => {
+                out.push_str("its files are good, its contents are not\n");
+            }
             (0, 0, 0) => append(out, format_args!("{}\n", Painted(AnsiColor::Green, "good"))),
             (0, _, 0) => append(out, format_args!("good, {torn_places} (opening cuts it off)\n")),
             (_, _, 0) => append(
                 out,
                 format_args!(
-                    "damaged in {}, {torn_places}; restore these files from a backup\n",
-                    Count(damaged, "place")
+                    "damaged in {}, {torn_places}; restore these files from a backup, or see what can be saved: \
+                     pkv salvage --dry-run {}\n",
+                    Count(damaged, "place"),
+                    Shown(&self.dir)
                 ),
             ),
             _ => append(

@@ -123,8 +123,17 @@ fn a_store_is_restored_to_its_end_a_write_or_a_time() {
         pkv(&["backup", "--json"], &folder.path, &[backup.to_str().unwrap()]).exits(0).json();
     assert_eq!((&report["seq"], &report["seq_min"]), (&60.into(), &20.into()));
     let restored = beside(&folder, "restored");
-    pkv(&["restore"], &backup, &[restored.to_str().unwrap()]).exits(0);
+    let report =
+        pkv(&["restore", "--json"], &backup, &[restored.to_str().unwrap()]).exits(0).json();
+    assert_eq!((&report["damaged"], &report["seq"]), (&false.into(), &60.into()));
     assert_eq!(entries(&restored), entries(&folder.path));
+    // What is restored is verified: damage below a file that is taken as it is does not pass.
+    let bad = nowhere();
+    crate::folders::copy(&backup, &bad.path);
+    flip(&bad.last("full"), 530);
+    let to = beside(&bad, "restored");
+    let ran = pkv(&["restore"], &bad.path, &[to.to_str().unwrap()]).exits(1);
+    assert!(ran.out.contains("DAMAGED"), "{ran:?}");
     for (seq, count) in [(20, 20), (40, 20), (41, 21), (60, 40)] {
         let at = beside(&folder, &format!("at {seq}"));
         let words = ["restore", "--json", "--at", &seq.to_string()];

@@ -15,12 +15,15 @@
 
 mod change;
 mod copies;
+mod crash;
 mod differential;
 mod dump;
 mod entries;
+mod expiring;
 mod faults;
 mod folders;
 mod migrate;
+mod promises;
 mod prune;
 mod run;
 mod salvage;
@@ -29,4 +32,5 @@ mod speed;
 mod stat;
 mod transfer;
 mod verify;
+mod versions;
 mod wrong_use;

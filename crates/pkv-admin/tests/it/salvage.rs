@@ -47,10 +47,19 @@ fn what_is_damaged_is_told_and_the_rest_comes_over() {
     assert!(
         text.contains("lost: ")
             && text.contains("gap: writes 1 to 1")
-            && text.contains("19 entries saved"),
+            && text.contains("saved: 19 entries; lost: 1 write and 0 records"),
         "{text}"
     );
     assert_eq!(open(&to).len(), 19);
+    let before = folder.bytes();
+    let plan = pkv(&["salvage", "--dry-run", "--json"], &folder.path, &[]).exits(1).json();
+    assert_eq!((&plan["dry_run"], &plan["path"]), (&true.into(), &serde_json::Value::Null));
+    assert_eq!((&plan["entries"], &plan["writes_lost"]), (&19.into(), &1.into()));
+    let text = pkv(&["salvage", "--dry-run"], &folder.path, &[]).exits(1).out;
+    assert!(text.contains("would be saved: 19 entries"), "{text}");
+    let text = pkv(&["verify"], &folder.path, &[]).exits(1).out;
+    assert!(text.contains("pkv salvage --dry-run"), "{text}");
+    assert_eq!(folder.bytes(), before, "a dry run changed something");
     set_len(&log, 4_500);
     let (report, to) = salvage(&folder, 1);
     assert!(report["entries"].as_u64().unwrap() < 19, "{report}");
@@ -64,11 +73,14 @@ fn wrong_places_are_refused() {
     assert!(error.contains("not empty"), "{error}");
     let error = pkv(&["salvage"], &nowhere().path, &["x"]).fails(3);
     assert!(error.contains("no such folder"), "{error}");
+    assert_eq!(pkv(&["salvage"], &folder.path, &[]).code, 2);
+    assert_eq!(pkv(&["salvage", "--dry-run"], &folder.path, &["x"]).code, 2);
     let live = nowhere();
     let store = open(&live.path);
     store.insert("a", &1).unwrap();
     let to = live.path.parent().unwrap().join("saved");
     pkv(&["salvage"], &live.path, &[to.to_str().unwrap()]).fails(4);
+    pkv(&["salvage", "--dry-run"], &live.path, &[]).exits(0);
     assert!(!to.exists());
     drop(store);
     // Nothing in it tells what keys and values are.

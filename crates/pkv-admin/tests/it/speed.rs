@@ -40,6 +40,7 @@ fn speed_of_import_and_verify() {
         file: Some(file),
         format: InputFormat::Json,
         types: Some(("string".into(), "string".into())),
+        expiry: false,
         resume: false,
     };
     let report = import(&Folder::at(&imported.path), &what).unwrap();

@@ -14,12 +14,15 @@ fn it_says_what_is_in_a_closed_store() {
         fields(&stat),
         [
             "contents",
+            "expiry",
             "foreign",
             "format_version",
             "key_schema",
+            "older_value_schemas",
             "opener",
             "path",
             "problem",
+            "salvage",
             "snapshots",
             "store_id",
             "value_schema"
@@ -28,13 +31,28 @@ fn it_says_what_is_in_a_closed_store() {
     let contents = &stat["contents"];
     assert_eq!(
         fields(contents),
-        ["entries", "last_seq", "log_bytes", "payload_bytes", "torn", "watermark"]
+        [
+            "dead_bytes",
+            "deadlines",
+            "entries",
+            "expired",
+            "last_seq",
+            "log_bytes",
+            "payload_bytes",
+            "torn",
+            "watermark"
+        ]
     );
     assert_eq!((&contents["entries"], &contents["last_seq"]), (&40.into(), &60.into()));
     // "key 0" to "key 9" and "key 10" to "key 39", eight bytes each value.
     assert_eq!(contents["payload_bytes"], 10 * 5 + 30 * 6 + 40 * 8);
     let newest = fs::metadata(folder.last("diff")).unwrap().len();
     assert_eq!(contents["log_bytes"], newest);
+    // A closed store's files have no reserved space: what is not live is dead.
+    let fulls = folder.files("full");
+    let current: u64 = fulls[2..].iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    let dead = current + newest - contents["payload_bytes"].as_u64().unwrap();
+    assert_eq!(contents["dead_bytes"], dead);
     assert_eq!((&stat["key_schema"], &stat["value_schema"]), (&"string".into(), &"u64".into()));
     assert_eq!((&stat["format_version"], &stat["problem"]), (&1.into(), &serde_json::Value::Null));
     assert_eq!(stat["store_id"].as_str().unwrap().len(), 32);
@@ -105,6 +123,11 @@ fn a_folder_that_will_not_open_is_listed_with_the_reason() {
     let stat = pkv(&["stat", "--json"], &folder.path, &[]).exits(1).json();
     assert_eq!(stat["contents"], serde_json::Value::Null);
     assert!(stat["problem"].as_str().unwrap().contains("damaged at offset 512"), "{stat}");
+    // The snapshot before it and the logs from there are whole.
+    assert_eq!(
+        (&stat["salvage"]["entries"], &stat["salvage"]["complete"]),
+        (&40.into(), &true.into())
+    );
     let files: u64 = stat["snapshots"]
         .as_array()
         .unwrap()
@@ -118,6 +141,7 @@ fn a_folder_that_will_not_open_is_listed_with_the_reason() {
     fs::remove_file(folder.last("full")).unwrap();
     let text = pkv(&["stat"], &folder.path, &[]).exits(1).out;
     assert!(text.contains("will not open"), "{text}");
+    assert!(text.contains("could be saved") && text.contains("pkv salvage --dry-run"), "{text}");
     let is_row = |line: &str| {
         let cells: Vec<&str> = line.split_whitespace().collect();
         cells.get(1) == Some(&"full") && cells.get(3..5) == Some(&["2", "1"][..])

@@ -115,6 +115,7 @@ fn good_stores_are_good() {
             "blocks",
             "bytes",
             "damaged",
+            "deep",
             "faults",
             "faults_unlisted",
             "files",
@@ -139,6 +140,35 @@ fn good_stores_are_good() {
 
     let text = pkv(&["verify"], &folder.path, &[]).exits(0).out;
     assert!(text.ends_with("last write 60, synced up to 60: good\n"), "{text}");
+}
+
+#[test]
+fn a_deep_look_reads_the_contents_too() {
+    let folder = closed();
+    assert_eq!(verify(&folder, 0)["deep"], serde_json::Value::Null);
+    let deep =
+        |code: i32| pkv(&["verify", "--deep", "--json"], &folder.path, &[]).exits(code).json();
+    let found = deep(0);
+    assert_eq!(
+        found["deep"],
+        serde_json::json!({"entries": 40, "undecodable": 0, "first_undecodable": null, "problem": null})
+    );
+    // Bytes that no text has, as only a tool can write them.
+    pkv(&["put", "--hex"], &folder.path, &["ff00", "0700000000000000"]).exits(0);
+    pkv(&["verify"], &folder.path, &[]).exits(0);
+    let found = deep(1);
+    assert_eq!((&found["damaged"], &found["faults"]), (&true.into(), &serde_json::json!([])));
+    assert_eq!(
+        (&found["deep"]["undecodable"], &found["deep"]["first_undecodable"]),
+        (&1.into(), &"ff00".into())
+    );
+    let text = pkv(&["verify", "--deep"], &folder.path, &[]).exits(1).out;
+    assert!(text.contains("1 entry not of the type") && text.contains("ff00"), "{text}");
+    pkv(&["del", "--hex"], &folder.path, &["ff00"]).exits(0);
+    deep(0);
+    // What damage there is comes first.
+    flip(&folder.last("diff"), 4_100);
+    assert_eq!(deep(1)["deep"], serde_json::Value::Null);
 }
 
 #[test]

@@ -28,6 +28,47 @@ fn a_file_is_created_empty_and_only_once() {
     assert_eq!(fs::read(&path).unwrap(), b"kept");
 }
 
+/// Whether or not this file system can share bytes.
+#[test]
+fn a_clone_is_a_file_of_its_own_or_nothing_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    assert_fails(StdFs.clone_file(&from, &to), Op::Clone, &from, ErrorKind::NotFound);
+    fs::write(&from, vec![7; 10_000]).unwrap();
+    fs::write(&to, b"taken").unwrap();
+    assert_fails(StdFs.clone_file(&from, &to), Op::Clone, &to, ErrorKind::AlreadyExists);
+    assert_eq!(fs::read(&to).unwrap(), b"taken");
+    fs::remove_file(&to).unwrap();
+    match StdFs.clone_file(&from, &to) {
+        Ok(()) => {
+            assert_eq!(fs::read(&to).unwrap(), vec![7; 10_000]);
+            StdFs.open(&to, Access::Write).unwrap().write_at(0, b"other").unwrap();
+            assert_eq!(fs::read(&from).unwrap(), vec![7; 10_000]);
+        }
+        Err(error) => {
+            assert_eq!(error.op, Op::Clone);
+            assert!(!to.exists(), "{error}");
+        }
+    }
+    let folder = dir.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    assert!(StdFs.clone_file(&folder, &dir.path().join("new")).is_err());
+    assert!(!dir.path().join("new").exists());
+}
+
+#[test]
+fn only_an_empty_folder_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let sub = dir.path().join("sub");
+    fs::create_dir(&sub).unwrap();
+    fs::write(sub.join("letter"), b"dear").unwrap();
+    assert_eq!(StdFs.remove_dir(&sub).unwrap_err().op, Op::Remove);
+    assert!(sub.join("letter").exists());
+    fs::remove_file(sub.join("letter")).unwrap();
+    StdFs.remove_dir(&sub).unwrap();
+    assert!(!sub.exists());
+}
+
 #[test]
 fn bytes_come_back_from_where_they_were_written() {
     let dir = tempfile::tempdir().unwrap();

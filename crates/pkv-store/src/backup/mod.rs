@@ -110,6 +110,9 @@ pub struct BackupReport {
     pub files: u64,
     /// Of these, files that are second names of files of the folder or of the backup before, and took no space.
     pub files_linked: u64,
+    /// Of these, files that share their bytes with one of the folder or of the backup before (a reflink), and took no
+    /// space either.
+    pub files_cloned: u64,
     /// The size of all files.
     pub bytes: u64,
     /// Of these, bytes that were read and written.
@@ -124,7 +127,7 @@ impl Backup {
     }
 
     /// A backup of the same store that was made before, on the same file system as the new one: what both have in
-    /// common becomes a second name of its files and is neither read from the store nor written again. Both stay whole
+    /// common shares the bytes of its files and is neither read from the store nor written again. Both stay whole
     /// without the other.
     #[must_use]
     pub fn since(mut self, earlier: impl AsRef<Path>) -> Self {
@@ -132,9 +135,10 @@ impl Backup {
         self
     }
 
-    /// Whether files that never change again (snapshots, and logs that were ended) may become second names of the
-    /// folder's own files, where both are on one file system. Default true: it takes no space and no time. Such
-    /// files share their bytes, so that damage to the disk below one is damage to both; false copies all.
+    /// Whether files that never change again (snapshots, and logs that were ended) may share their bytes with the
+    /// folder's own files, where both are on one file system: as reflinks where it has them, else as second names.
+    /// Default true: it takes no space and no time. Damage to the disk below one is then damage to both; false copies
+    /// all.
     #[must_use]
     pub fn link(mut self, link: bool) -> Self {
         self.link = link;
@@ -200,6 +204,12 @@ impl Backup {
         to: &Path,
         point: RestorePoint,
     ) -> Result<BackupReport> {
+        let asked = |seq: u64| match point {
+            RestorePoint::Time { unix_ms } => {
+                format!("the time {unix_ms} ms since 1970 (write {seq})")
+            }
+            _ => format!("write {seq}"),
+        };
         let until = match point {
             RestorePoint::Latest => Until::Latest,
             RestorePoint::Seq(seq) => Until::Seq(seq),
@@ -211,14 +221,14 @@ impl Backup {
         };
         if let (None, Until::Seq(seq), Some(oldest)) = (base, until, source.fulls.first()) {
             let latest = oldest_chain(source, Until::Latest)?.1.last_seq;
-            return Err(no_such_point(source, format!("write {seq}"), oldest.end_seq, latest));
+            return Err(no_such_point(source, asked(seq), oldest.end_seq, latest));
         }
         let chain = chain::walk(source, base, until)?;
         if let Until::Seq(seq) = until
             && chain.last_seq != seq
         {
             let earliest = source.fulls.first().map_or(0, |full| full.end_seq);
-            return Err(no_such_point(source, format!("write {seq}"), earliest, chain.last_seq));
+            return Err(no_such_point(source, asked(seq), earliest, chain.last_seq));
         }
         let fulls: Vec<&Full> = base.into_iter().collect();
         self.copy_to_new_folder(source, &fulls, &chain, to)

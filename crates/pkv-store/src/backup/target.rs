@@ -38,6 +38,15 @@ enum What<'a> {
     Log { piece: &'a Piece<'a>, next: Option<Id> },
 }
 
+/// How a file came to its place.
+#[derive(Clone, Copy, Debug)]
+enum Taken {
+    /// So many bytes were written.
+    Copied(u64),
+    Cloned,
+    Linked,
+}
+
 impl Item<'_> {
     /// Its size, but for a mark.
     fn bytes(&self) -> u64 {
@@ -54,7 +63,7 @@ impl Backup {
     /// 1. The folder is made, and its name durable. One that is there must be empty.
     /// 2. It is locked, and the lock file gets a root record, durable with its name: a folder that holds nothing else
     ///    yet names a log that is not there, and does not open.
-    /// 3. Every file is copied or linked under a name that no store looks at, and synced.
+    /// 3. Every file is copied, cloned or linked under a name that no store looks at, and synced.
     /// 4. All but the last log get their names, which are made durable. The folder does not open: seals and
     ///    footers lead to the last log.
     /// 5. The last log gets its name: **the commit point**. It is made durable.
@@ -83,6 +92,7 @@ impl Backup {
             seq_min: fulls.first().map_or(0, |full| full.end_seq),
             files: bytes_u64(items.len()),
             files_linked: 0,
+            files_cloned: 0,
             bytes: 0,
             bytes_copied: 0,
         };
@@ -95,11 +105,20 @@ impl Backup {
             let copied = self.take(source, item, chain.last_seq, &partial, &mut |bytes| {
                 self.tell(before + bytes, total);
             })?;
-            match copied {
-                Some(bytes) => report.bytes_copied += bytes,
-                None => report.files_linked += 1,
-            }
-            report.bytes += copied.unwrap_or(item.of.bytes);
+            report.bytes += match copied {
+                Taken::Copied(bytes) => {
+                    report.bytes_copied += bytes;
+                    bytes
+                }
+                Taken::Cloned => {
+                    report.files_cloned += 1;
+                    item.of.bytes
+                }
+                Taken::Linked => {
+                    report.files_linked += 1;
+                    item.of.bytes
+                }
+            };
             done += item.bytes();
             self.tell(done, total);
         }
@@ -130,7 +149,7 @@ impl Backup {
         }
     }
 
-    /// Brings one file to its place, synced. Returns the bytes copied; `None` if it was linked.
+    /// Brings one file to its place, synced.
     fn take(
         &self,
         source: &Source<'_>,
@@ -138,29 +157,35 @@ impl Backup {
         last_seq: u64,
         to: &Path,
         tell: &mut dyn FnMut(u64),
-    ) -> Result<Option<u64>> {
+    ) -> Result<Taken> {
         match &item.what {
             What::Whole => {
                 let earlier = self.since.as_deref().map(|dir| dir.join(item.name.to_string()));
                 let earlier = earlier.filter(|path| is_same(source.fs, path, item.of));
                 let own = self.link.then(|| item.of.path.clone());
                 for from in [earlier, own].into_iter().flatten() {
-                    // Whatever keeps it from being linked, it can be copied.
-                    if self.fs.link(&from, to).is_ok() {
-                        self.fs.open(to, Access::Read)?.sync_data()?;
-                        return Ok(None);
-                    }
+                    // A file of its own is better than a second name: what happens to the one does not happen to
+                    // the other. Whatever keeps it from being either, it can be copied.
+                    let taken = if self.fs.clone_file(&from, to).is_ok() {
+                        Taken::Cloned
+                    } else if self.fs.link(&from, to).is_ok() {
+                        Taken::Linked
+                    } else {
+                        continue;
+                    };
+                    self.fs.open(to, Access::Read)?.sync_data()?;
+                    return Ok(taken);
                 }
                 let file = self.fs.create_new(to)?;
                 copy(item.of, &*file, 0, item.of.bytes, tell)?;
                 file.sync_data()?;
-                Ok(Some(item.of.bytes))
+                Ok(Taken::Copied(item.of.bytes))
             }
             What::Log { piece, next } => {
                 let file = self.fs.create_new(to)?;
                 let bytes = copy_log(&*self.fs, &*file, piece, *next, last_seq, tell)?;
                 file.sync_data()?;
-                Ok(Some(bytes))
+                Ok(Taken::Copied(bytes))
             }
         }
     }

@@ -191,6 +191,7 @@ mod upgrade;
 
 use std::borrow::Cow;
 
+pub use crate::expiry::StoredValue;
 pub use error::{DecodeError, EncodeError};
 #[cfg(feature = "prost")]
 pub use proto::Proto;

@@ -126,6 +126,46 @@ pub(crate) fn logged_value<'a>(key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]>
     (key != TIME_KEY).then(|| split(stored).1)
 }
 
+/// The deadline of what expires at this time; the two lowest numbers mean something else.
+fn until(expires_ms: u64) -> u64 {
+    expires_ms.max(ALWAYS + 1)
+}
+
+/// What a log or a snapshot of a store with expiry holds as a value, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredValue<'a> {
+    /// An entry's value.
+    Value {
+        /// When it expires, in milliseconds since 1970; `None`: never.
+        expires_ms: Option<u64>,
+        /// The value's encoding.
+        value: &'a [u8],
+    },
+    /// The store's own record of the highest time that it has told of, in milliseconds since 1970; no entry.
+    Time {
+        /// Milliseconds since 1970.
+        unix_ms: u64,
+    },
+}
+
+impl<'a> StoredValue<'a> {
+    /// Takes apart what is stored under a key in files whose value schema has deadlines
+    /// ([`crate::codec::without_deadlines`]): for tools that read them.
+    #[must_use]
+    pub fn of(key: &[u8], stored: &'a [u8]) -> Self {
+        let (deadline_ms, value) = split(stored);
+        if key == TIME_KEY {
+            return Self::Time { unix_ms: split(value).0 };
+        }
+        Self::Value { expires_ms: (deadline_ms != NEVER).then_some(deadline_ms), value }
+    }
+}
+
+/// Whether a map holds the record, which is no entry that counts.
+pub(crate) fn has_time_record(map: &Map) -> bool {
+    time_record(map).is_some()
+}
+
 fn time_record(map: &Map) -> Option<u64> {
     let hash = map.hash(TIME_KEY);
     let shard = map.read(map.shard_index(hash));
@@ -171,8 +211,19 @@ impl Expiry {
     /// What is to be shown of a stored value: nothing, if it has expired. `expired_ms` is raised to its
     /// deadline then, for [`Core::record_time`].
     pub(crate) fn show<'a>(&self, stored: &'a [u8], expired_ms: &mut u64) -> Option<&'a [u8]> {
+        self.show_timed(stored, expired_ms).map(|(value, _)| value)
+    }
+
+    /// [`Expiry::show`], and the deadline of what has one.
+    pub(crate) fn show_timed<'a>(
+        &self,
+        stored: &'a [u8],
+        expired_ms: &mut u64,
+    ) -> Option<(&'a [u8], Option<u64>)> {
         match self.see(stored) {
-            Seen::Live { value, .. } => Some(value),
+            Seen::Live { deadline_ms, value } => {
+                Some((value, (deadline_ms != NEVER).then_some(deadline_ms)))
+            }
             Seen::Expired { deadline_ms } => {
                 *expired_ms = deadline_ms.max(*expired_ms);
                 None
@@ -200,7 +251,7 @@ impl Expiry {
     /// The deadline of what lives for so long from now on; a part of a millisecond counts as one.
     fn deadline_ms(&self, ttl: Duration) -> u64 {
         let ttl_ms = u64::try_from(ttl.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
-        self.clock.now_ms().saturating_add(ttl_ms).max(ALWAYS + 1)
+        until(self.clock.now_ms().saturating_add(ttl_ms))
     }
 
     /// Notes that something expires at this time. Called when it is in the map.
@@ -417,6 +468,32 @@ impl ByteStore {
         })
     }
 
+    /// Sets a key until a moment, in milliseconds since 1970: for tools that move entries with the deadlines they
+    /// have. One that has passed leaves the key absent. Programs take [`Store::insert_with_ttl`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::insert_with_ttl`].
+    pub fn insert_until(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        expires_ms: u64,
+        durability: Durability,
+    ) -> Result<Written> {
+        let expiry = self.core().expiry()?;
+        let (prepare, deadline_ms) = (Prepare::Set(value), until(expires_ms));
+        self.core().write_timed(expiry, key, prepare, deadline_ms, durability, |_, _| {
+            Ok(Decision::AsPrepared)
+        })
+    }
+
+    /// Whether the store's entries may expire: see [`Options::expiry`].
+    #[must_use]
+    pub fn has_expiry(&self) -> bool {
+        self.core().expiry.is_some()
+    }
+
     /// [`Store::set_ttl`] for bytes.
     pub fn set_ttl(
         &self,
@@ -572,6 +649,15 @@ impl<K: Key, V: Value> Batch<'_, K, V> {
 }
 
 impl crate::bytes::ByteBatch<'_> {
+    /// Adds setting a key until a moment. See [`ByteStore::insert_until`].
+    pub fn insert_until(mut self, key: &[u8], value: &[u8], expires_ms: u64) -> Self {
+        match self.store().core().expiry() {
+            Ok(_) => self.ops_mut().set_until(key, value, until(expires_ms)),
+            Err(error) => self.ops_mut().fail(error),
+        }
+        self
+    }
+
     /// Adds setting a key for a time, from now on. See [`Store::insert_with_ttl`].
     pub fn insert_with_ttl(mut self, key: &[u8], value: &[u8], ttl: Duration) -> Self {
         match self.store().deadline_ms(ttl) {

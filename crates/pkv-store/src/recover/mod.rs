@@ -202,6 +202,13 @@ pub(crate) struct Contents {
     tail: Option<follow::TailMark>,
 }
 
+impl Contents {
+    /// Bytes that the logs are filled with.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.logs.used_bytes()
+    }
+}
+
 /// Opens what a folder holds: reads, judges, and makes the disk say the same.
 ///
 /// 1. Load the latest full snapshot.

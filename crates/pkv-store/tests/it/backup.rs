@@ -362,8 +362,9 @@ fn damage_is_found_and_no_backup_is_made_of_it() {
     }
 }
 
-/// A store on a simulated disk, some of whose writes are not synced, with two logs and a snapshot.
-fn on_sim(way: LogWay, has_snapshot: bool) -> (Arc<SimFs>, Arc<dyn Fs>, ByteStore) {
+/// A store on a simulated disk, some of whose writes are not synced, with two logs and a snapshot; and what it held
+/// after write 150.
+fn on_sim(way: LogWay, has_snapshot: bool) -> (Arc<SimFs>, Arc<dyn Fs>, ByteStore, Contents) {
     let fs = SimFs::new(3);
     let dyn_fs: Arc<dyn Fs> = fs.clone();
     let options = small()
@@ -373,28 +374,63 @@ fn on_sim(way: LogWay, has_snapshot: bool) -> (Arc<SimFs>, Arc<dyn Fs>, ByteStor
         .snapshot_shards(2)
         .file_system(Arc::clone(&dyn_fs));
     let store = ByteStore::open("/db", &options).unwrap();
-    for i in 0..200_u64 {
-        let change = |_: Option<&[u8]>| Update::Set(vec![7; 150]);
+    let mut earlier = Contents::new();
+    for i in 1..=200_u64 {
+        let change = |_: Option<&[u8]>| Update::Set(vec![u8::try_from(i).unwrap(); 150]);
         store.update(&(i % 40).to_le_bytes(), Durability::Process, change).unwrap();
         if i == 90 && has_snapshot {
             store.compact().unwrap();
         }
+        if i == EARLIER {
+            earlier = contents(&store);
+        }
     }
-    (fs, dyn_fs, store)
+    (fs, dyn_fs, store, earlier)
 }
 
-/// The power is cut at every call of a backup: what is found in its place opens with all of it, or not at all, or is
-/// not there; and the store that it is made of opens as ever.
+/// A write behind the snapshot's end, in the middle of a log.
+const EARLIER: u64 = 150;
+
+/// How a new folder is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Copied,
+    Linked,
+    Cloned,
+}
+
+/// The power is cut at every call of a backup, and of a restoration to an earlier write: what is found in its place
+/// opens with all of it, or not at all, or is not there; and the store that it is made of opens as ever.
 #[test]
 fn a_power_cut_leaves_a_whole_backup_or_one_that_does_not_open() {
-    for (link, has_snapshot) in [(true, true), (false, true), (false, false)] {
-        let (fs, dyn_fs, store) = on_sim(LogWay::Mapped, has_snapshot);
-        let backup = Backup::new().link(link).file_system(dyn_fs);
-        let expected = contents(&store);
+    for (way, has_snapshot, point) in [
+        (Way::Linked, true, None),
+        (Way::Cloned, true, None),
+        (Way::Copied, true, None),
+        (Way::Copied, false, None),
+        (Way::Linked, true, Some(RestorePoint::Seq(EARLIER))),
+        (Way::Cloned, true, Some(RestorePoint::Seq(EARLIER))),
+        (Way::Copied, false, Some(RestorePoint::Seq(EARLIER))),
+        (Way::Cloned, true, Some(RestorePoint::Latest)),
+    ] {
+        let (fs, dyn_fs, store, earlier) = on_sim(LogWay::Mapped, has_snapshot);
+        fs.set_can_clone(way == Way::Cloned);
+        let backup = Backup::new().link(way != Way::Copied).file_system(dyn_fs);
+        let current = contents(&store);
+        let expected = match point {
+            Some(RestorePoint::Seq(_)) => &earlier,
+            _ => &current,
+        };
+        assert!(earlier != current);
         store.sync().unwrap();
         let first_op = fs.last_op();
         fs.start_journal();
-        backup.copy("/db", "/backup").unwrap();
+        let report = match point {
+            None => backup.copy("/db", "/backup").unwrap(),
+            Some(point) => backup.restore("/db", "/backup", point).unwrap(),
+        };
+        let shared = (report.files_linked > 0, report.files_cloned > 0);
+        assert_eq!(shared, (way == Way::Linked, way == Way::Cloned), "{report:?}");
         let last_op = fs.last_op();
         let journal = fs.take_journal().unwrap();
         let (mut whole, mut refused) = (0, 0);
@@ -411,22 +447,25 @@ fn a_power_cut_leaves_a_whole_backup_or_one_that_does_not_open() {
                         path.starts_with("/backup")
                             && path.extension().is_some_and(|end| end != "lock")
                     });
+                    let at =
+                        || format!("{way:?}, {point:?}: operation {op}, {crash:?}, {choice:?}");
                     match ByteStore::open("/backup", &options) {
                         Ok(store) if store.last_seq() == 0 => {
                             // Nothing of it has a name yet but, perhaps, the lock file.
-                            assert!(!is_begun, "operation {op}, {crash:?}, {choice:?}");
+                            assert!(!is_begun, "{}", at());
+                            assert!(op <= last_op, "not durable: {}", at());
                         }
                         Ok(store) => {
-                            assert!(
-                                contents(&store) == expected,
-                                "operation {op}, {crash:?}, {choice:?}"
-                            );
+                            assert!(contents(&store) == *expected, "{}", at());
                             whole += 1;
                         }
-                        Err(_) => refused += 1,
+                        Err(error) => {
+                            assert!(op <= last_op, "not durable: {}: {error}", at());
+                            refused += 1;
+                        }
                     }
                     let store = ByteStore::open("/db", &options).unwrap();
-                    assert!(contents(&store) == expected);
+                    assert!(contents(&store) == current, "{}", at());
                 }
             }
         }
@@ -434,11 +473,11 @@ fn a_power_cut_leaves_a_whole_backup_or_one_that_does_not_open() {
     }
 }
 
-/// Each call of a backup fails once: the caller is told, and can try again at the same place.
+/// Each call of a backup, or of a restoration, fails once: the caller is told, and can try again at the same place.
 #[test]
 fn a_call_that_fails_leaves_nothing_behind() {
     let calls = |fs: &SimFs, op| fs.calls(op);
-    for op in [
+    let ops = [
         Op::Create,
         Op::Write,
         Op::Sync,
@@ -448,33 +487,188 @@ fn a_call_that_fails_leaves_nothing_behind() {
         Op::Open,
         Op::List,
         Op::Lock,
-    ] {
+        Op::Link,
+        Op::Clone,
+    ];
+    let ways = [
+        (Way::Copied, None),
+        (Way::Copied, Some(EARLIER)),
+        (Way::Linked, None),
+        (Way::Cloned, None),
+    ];
+    for ((way, seq), op) in ways.into_iter().flat_map(|way| ops.map(|op| (way, op))) {
         for kind in [FaultKind::Eio, FaultKind::Enospc] {
-            let (fs, dyn_fs, store) = on_sim(LogWay::Written, true);
-            let backup = Backup::new().link(false).file_system(dyn_fs);
+            let (fs, dyn_fs, store, _) = on_sim(LogWay::Written, true);
+            fs.set_can_clone(way == Way::Cloned);
+            let backup = Backup::new().link(way != Way::Copied).file_system(dyn_fs);
+            let make = |to: &str| match seq {
+                None => backup.copy("/db", to),
+                Some(seq) => backup.restore("/db", to, RestorePoint::Seq(seq)),
+            };
             let before = calls(&fs, op);
-            backup.copy("/db", "/dry").unwrap();
+            make("/dry").unwrap();
             let made = calls(&fs, op) - before;
-            assert!(made > 0, "{op} is never called");
+            let is_sharing = matches!(op, Op::Link | Op::Clone);
+            assert!(made > 0 || is_sharing, "{op} is never called");
             for nth in 1..=made {
                 fs.inject(Fault::once(op, nth, kind));
-                let failed = backup.copy("/db", "/backup");
+                let failed = make("/backup");
                 fs.clear_faults();
+                // What cannot be shared is copied.
+                assert!(failed.is_ok() || !is_sharing, "{op} {nth}: {failed:?}");
                 let again = match failed {
                     // Only the sync of the folder that comes behind the commit point.
                     Err(_) if fs.paths().iter().any(|path| path.starts_with("/backup")) => {
                         assert_eq!((op, nth), (Op::SyncDir, made));
                         continue;
                     }
-                    Err(_) => backup.copy("/db", "/backup"),
+                    Err(_) => make("/backup"),
                     Ok(report) => Ok(report),
                 };
                 let report = again.unwrap_or_else(|error| panic!("{op} {nth}: {error}"));
-                assert_eq!(report.seq, store.last_seq());
+                assert_eq!(report.seq, seq.unwrap_or_else(|| store.last_seq()));
                 for path in fs.paths().iter().filter(|path| path.starts_with("/backup")) {
                     fs.remove(path).unwrap();
                 }
             }
         }
+    }
+}
+
+/// What one write of [`a_backup_amid_everything_is_one_state`] did, by its number.
+type Changes = BTreeMap<u64, Vec<(Vec<u8>, Option<Vec<u8>>)>>;
+
+/// Takes from one account and gives to another, if nobody changed either meanwhile.
+fn transfer(store: &ByteStore, round: u64, changes: &mut Changes) {
+    let account = |number: u64| format!("account {}", number % 8).into_bytes();
+    let (from, to) = (account(round), account(round * 5 + 1));
+    if from == to {
+        return;
+    }
+    let (Some(a), Some(b)) = (store.get(&from).unwrap(), store.get(&to).unwrap()) else {
+        panic!("an account is gone");
+    };
+    let number = |bytes: &[u8]| i64::from_le_bytes(bytes.try_into().unwrap());
+    let (less, more) = ((number(&a) - 3).to_le_bytes(), (number(&b) + 3).to_le_bytes());
+    let batch = store.batch().if_equals(&from, &a).if_equals(&to, &b);
+    match batch.insert(&from, &less).insert(&to, &more).commit(Durability::Process) {
+        Ok(seq) => {
+            let change = vec![(from, Some(less.to_vec())), (to, Some(more.to_vec()))];
+            assert!(changes.insert(seq, change).is_none());
+        }
+        Err(Error::ConditionFailed { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Sets entries that expire in an hour, that never do, and that have expired.
+fn session(store: &ByteStore, round: u64, changes: &mut Changes) {
+    let key = format!("session {}", round % 60).into_bytes();
+    let value = round.to_le_bytes();
+    let ttl = Duration::from_secs(if round % 5 == 0 { 0 } else { 3600 });
+    let written = if round % 3 == 0 {
+        store.insert(&key, &value, Durability::Process)
+    } else {
+        store.insert_with_ttl(&key, &value, ttl, Durability::Process)
+    };
+    let is_there = round % 3 == 0 || !ttl.is_zero();
+    changes.insert(written.unwrap().seq, vec![(key, is_there.then(|| value.to_vec()))]);
+}
+
+/// Batches with conditions, entries that expire, sweeps, and compactions that publish and purge, all at once: each
+/// backup is one state of the model, has what was acknowledged before it began, and tells its deadlines.
+#[test]
+fn a_backup_amid_everything_is_one_state() {
+    let options = small().expiry(true).sweep_interval(Duration::from_millis(5)).keep_backups(1);
+    let place = Place::new();
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    let mut first = store.batch();
+    for number in 0..8 {
+        first = first.insert(format!("account {number}").as_bytes(), &100_i64.to_le_bytes());
+    }
+    let seq = first.commit(Durability::Power).unwrap();
+    let opening = (0..8).map(|number| {
+        (format!("account {number}").into_bytes(), Some(100_i64.to_le_bytes().to_vec()))
+    });
+    let mut all = Changes::from([(seq, opening.collect())]);
+    let stop = AtomicBool::new(false);
+    let (changes, reports) = std::thread::scope(|scope| {
+        let work: [fn(&ByteStore, u64, &mut Changes); 3] = [transfer, transfer, session];
+        let threads: Vec<_> = work
+            .into_iter()
+            .enumerate()
+            .map(|(thread, work)| {
+                let (store, stop) = (&store, &stop);
+                scope.spawn(move || {
+                    let mut changes = Changes::new();
+                    let mut round = u64::try_from(thread).unwrap() * 3;
+                    while !stop.load(Ordering::Relaxed) {
+                        round += 1;
+                        work(store, round, &mut changes);
+                        if round % 16 == 0 {
+                            std::thread::sleep(Duration::from_millis(1));
+                        }
+                    }
+                    changes
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                store.compact().unwrap();
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        });
+        let stopping = StopOnDrop(&stop);
+        let mut reports = Vec::new();
+        for round in 0..10 {
+            std::thread::sleep(Duration::from_millis(20));
+            let dir = place.at(&format!("backup {round}"));
+            let acknowledged = store.last_seq();
+            let backup = Backup::new().link(round % 3 != 0);
+            let report = match round % 2 {
+                0 => backup.copy(place.store(), &dir),
+                _ => store.backup_with(&backup, &dir),
+            };
+            let report = report.unwrap_or_else(|error| panic!("round {round}: {error}"));
+            assert!(report.seq >= acknowledged, "{report:?} lacks {acknowledged}");
+            reports.push((dir, report));
+        }
+        drop(stopping);
+        let mut changes = Changes::new();
+        for thread in threads {
+            changes.extend(thread.join().unwrap());
+        }
+        (changes, reports)
+    });
+    all.extend(changes);
+    store.close().unwrap();
+    for (dir, report) in reports {
+        let mut expected = Contents::new();
+        for (key, value) in all.range(..=report.seq).flat_map(|(_, changes)| changes) {
+            match value {
+                Some(value) => drop(expected.insert(key.clone(), value.clone())),
+                None => drop(expected.remove(key)),
+            }
+        }
+        let look = pkv_store::Inspection::of(&dir).unwrap();
+        assert_eq!(look.report().last_seq, report.seq);
+        let mut found = Contents::new();
+        for entry in look.iter_entries() {
+            let entry = entry.unwrap();
+            let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap());
+            let is_timed = entry.key.starts_with(b"session") && number(&entry.value) % 3 != 0;
+            assert_eq!(entry.expires_ms.is_some(), is_timed, "{entry:?}");
+            found.insert(entry.key, entry.value);
+        }
+        assert!(found == expected, "{} is no state of the store: {report:?}", dir.display());
+        let sum: i64 = found
+            .iter()
+            .filter(|(key, _)| key.starts_with(b"account"))
+            .map(|(_, value)| i64::from_le_bytes(value.as_slice().try_into().unwrap()))
+            .sum();
+        assert_eq!(sum, 800, "half a transfer in {}", dir.display());
+        // It opens as a store does.
+        ByteStore::open(&dir, &options).unwrap().close().unwrap();
     }
 }

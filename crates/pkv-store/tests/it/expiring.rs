@@ -11,7 +11,8 @@ use pkv_fs::{Fs, Op};
 use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
 use pkv_store::{ByteStore, Durability, Error, Event, LogWay, Old, Options, Store, Update};
 
-use pkv_store::{ReadOnlyByteStore, Refreshed, salvage};
+use pkv_store::codec::StoredValue;
+use pkv_store::{Inspection, ReadOnlyByteStore, Refreshed, salvage};
 
 use crate::crash_rig::{DIR, contents};
 use crate::support::{HookFs, Place, eventually, in_time, small};
@@ -503,6 +504,65 @@ fn a_salvaged_entry_keeps_its_deadline() {
     let rescued = ByteStore::open("/rescued", &options(&fs)).unwrap();
     assert_eq!(rescued.get(b"a").unwrap(), None, "the record of time is lost");
     assert_eq!(rescued.ttl(b"b").unwrap(), Some(Some(secs(10))));
+}
+
+/// For tools: a deadline as it stands goes from store to store.
+#[test]
+fn a_deadline_can_be_given_and_is_shown_as_it_was() {
+    let fs = disk();
+    let store = open(&fs);
+    store.insert_until(b"a", b"1", T0 + 5000, PROCESS).unwrap();
+    let batch = store.batch().insert_until(b"b", b"2", T0 + 1).insert_until(b"gone", b"", 0);
+    batch.insert(b"c", b"3").commit(PROCESS).unwrap();
+    assert_eq!(store.ttl(b"a").unwrap(), Some(Some(secs(5))));
+    assert_eq!(store.get(b"gone").unwrap(), None);
+    assert!(store.has_expiry());
+    let shown = || {
+        let fs: Arc<dyn Fs> = fs.clone();
+        let look = Inspection::on(&fs, DIR).unwrap();
+        let mut entries: Vec<_> = look
+            .iter_entries()
+            .map(Result::unwrap)
+            .map(|entry| {
+                assert_eq!(look.entry(&entry.key).as_ref(), Some(&entry));
+                (entry.key, entry.expires_ms)
+            })
+            .collect();
+        entries.sort();
+        entries
+    };
+    let (a, b, c) = (b"a".to_vec(), b"b".to_vec(), b"c".to_vec());
+    let expected = [(a.clone(), Some(T0 + 5000)), (b, Some(T0 + 1)), (c.clone(), None)];
+    assert_eq!(shown(), expected);
+    fs.set_unix_time_ms(T0 + 1);
+    assert_eq!(shown(), [(a, Some(T0 + 5000)), (c, None)]);
+    store.close().unwrap();
+
+    let plain: Arc<dyn Fs> = SimFs::new(4);
+    let options = Options::new().file_system(plain).background(false);
+    let store = ByteStore::open(DIR, &options).unwrap();
+    for refused in [
+        store.insert_until(b"a", b"1", T0, PROCESS).map(drop),
+        store.batch().insert_until(b"a", b"1", T0).commit(PROCESS).map(drop),
+    ] {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::InvalidOption { option: "expiry", .. }), "{error}");
+    }
+    assert!(!store.has_expiry() && store.is_empty());
+}
+
+#[test]
+fn what_is_stored_is_taken_apart() {
+    let mut stored = 99_u64.to_le_bytes().to_vec();
+    stored.extend_from_slice(b"value");
+    let value = StoredValue::Value { expires_ms: Some(99), value: b"value" };
+    assert_eq!(StoredValue::of(b"key", &stored), value);
+    stored[..8].fill(0);
+    let value = StoredValue::Value { expires_ms: None, value: b"value" };
+    assert_eq!(StoredValue::of(b"key", &stored), value);
+    // Whatever bytes stand there.
+    let value = StoredValue::Value { expires_ms: None, value: b"" };
+    assert_eq!(StoredValue::of(b"key", b"short"), value);
 }
 
 /// A clear that waited for its sync kept waiting whoever read what had expired.

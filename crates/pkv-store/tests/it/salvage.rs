@@ -9,7 +9,9 @@
 
 use std::path::PathBuf;
 
-use pkv_store::{ByteStore, Durability, Error, Options, RecoveryMode, SalvageReport, salvage};
+use pkv_store::{
+    ByteStore, Durability, Error, Options, RecoveryMode, SalvageReport, plan_salvage, salvage,
+};
 
 use crate::support::{
     Contents, HookFs, Image, LOCK, Place, blob, contents, create_dir, numbers, small, write_file,
@@ -99,7 +101,11 @@ impl Patient {
     /// Salvages this instead, and looks at what comes of it.
     fn salvage(&self, damaged: &Image) -> (SalvageReport, Contents) {
         damaged.write(&self.dir());
+        let mut plan = plan_salvage(self.dir(), &self.options).unwrap();
         let report = salvage(self.dir(), self.rescued(), &self.options).unwrap();
+        assert_eq!(plan.destination.take(), None);
+        plan.destination.clone_from(&report.destination);
+        assert_eq!(plan, report);
         assert_eq!(Image::of(&self.dir()), *damaged, "the source was changed");
         let strict = self.options.clone().recovery(RecoveryMode::Strict).create(false);
         let store = ByteStore::open(self.rescued(), &strict).unwrap();

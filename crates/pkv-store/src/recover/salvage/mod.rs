@@ -27,6 +27,7 @@ use super::file::{NameSays, check_name, check_store, header_error};
 use super::logs::Logs;
 use super::{Contents, ReadOptions, RecoveryReport, Types, identity_of, read};
 use crate::error::{Error, Result};
+use crate::expiry;
 use crate::folder::Identity;
 use crate::map::{Map, MapOptions};
 use crate::options::RecoveryMode;
@@ -144,16 +145,18 @@ fn newest_end_seq(options: &ReadOptions<'_>, full: SnapshotOrdinal) -> Result<u6
 fn clean(options: &ReadOptions<'_>, mut contents: Contents, passed_over: Vec<u64>) -> Contents {
     let report = &contents.report;
     let usage = contents.map.usage();
+    let value_schema = contents.identity.as_ref().map(|identity| identity.value_schema.clone());
+    let hidden = hidden_entries(value_schema.as_deref(), &contents.map);
     let salvaged = SalvageReport {
         source: options.dir.to_path_buf(),
         key_schema: contents.identity.as_ref().map(|identity| identity.key_schema.clone()),
-        value_schema: contents.identity.as_ref().map(|identity| identity.value_schema.clone()),
+        value_schema,
         snapshot: report.snapshot,
         passed_over,
         snapshot_records: report.snapshot_records,
         logs: report.logs,
         writes: report.writes,
-        entries: usage.entries,
+        entries: usage.entries - hidden,
         payload_bytes: usage.payload_bytes,
         last_seq: report.last_seq,
         watermark: report.watermark,
@@ -162,6 +165,12 @@ fn clean(options: &ReadOptions<'_>, mut contents: Contents, passed_over: Vec<u64
     contents.report.mode = RecoveryMode::Salvage;
     contents.report.salvage = Some(Box::new(salvaged));
     contents
+}
+
+/// Entries of the store's own, which do not count.
+fn hidden_entries(value_schema: Option<&str>, map: &Map) -> u64 {
+    let is_timed = value_schema.and_then(expiry::inner_schema).is_some();
+    u64::from(is_timed && expiry::has_time_record(map))
 }
 
 /// A file whose name is that of a shard.
@@ -378,7 +387,9 @@ impl<'a> Salvage<'a> {
             self.report.gap(Gap { first_seq, last_seq, path, was_synced });
         }
         let usage = self.map.usage();
-        self.report.entries = usage.entries;
+        let hidden =
+            hidden_entries(self.first.as_ref().map(|first| &*first.value_schema), &self.map);
+        self.report.entries = usage.entries - hidden;
         self.report.payload_bytes = usage.payload_bytes;
         let report = self.report;
         let next_seq = report.last_seq.saturating_add(1);
