@@ -150,9 +150,16 @@ impl Expiry {
 
     /// Sleeps so long. False: the store is closing.
     fn rest(&self, time: Duration) -> bool {
-        let until = Instant::now() + time;
+        // `None`: for ever, as who sweeps by hand may have asked.
+        let until = Instant::now().checked_add(time);
         let mut stop = self.stop.lock();
-        while !*stop && !self.wake.wait_until(&mut stop, until).timed_out() {}
+        while !*stop {
+            match until {
+                None => self.wake.wait(&mut stop),
+                Some(until) if self.wake.wait_until(&mut stop, until).timed_out() => break,
+                Some(_) => {}
+            }
+        }
         !*stop
     }
 }

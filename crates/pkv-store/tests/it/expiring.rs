@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use pkv_fs::{Fs, Op};
 use pkv_sim::{Choice, Crash, Fault, FaultKind, SimFs};
-use pkv_store::{ByteStore, Durability, Error, Event, LogWay, Old, Options, Store, Update};
+use pkv_store::{ByteStore, Durability, Error, Event, Health, LogWay, Old, Options, Store, Update};
 
 use pkv_store::codec::StoredValue;
 use pkv_store::{Inspection, ReadOnlyByteStore, Refreshed, salvage};
@@ -647,6 +647,22 @@ fn the_sweep_leaves_what_was_renewed_while_it_looked() {
     assert_eq!(store.sweep().unwrap(), 0);
     assert!(!armed.load(Ordering::SeqCst));
     assert_eq!(store.get(b"a").unwrap().as_deref(), Some(b"2".as_slice()));
+}
+
+/// An interval that no clock reaches, for who sweeps by hand, was a panic of the sweep's thread, and that
+/// poisoned the store.
+#[test]
+fn an_interval_for_ever_leaves_the_sweep_to_the_caller() {
+    let place = Place::new();
+    let options = small().expiry(true).sweep_interval(Duration::MAX);
+    let store: Store<u64, u64> = options.open(place.store()).unwrap();
+    store.insert_with_ttl(&1, &1, Duration::ZERO).unwrap();
+    // The thread has had its first pass, and rests.
+    std::thread::sleep(Duration::from_millis(100));
+    store.insert_with_ttl(&2, &2, Duration::ZERO).unwrap();
+    assert!(matches!(store.health(), Health::Good), "{:?}", store.health());
+    assert!(store.sweep().unwrap() >= 1 && store.is_empty());
+    in_time("a close", move || store.close().unwrap());
 }
 
 /// The sweep sleeps until the earliest deadline that it knows of: each way to set one wakes it.
