@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::str::FromStr;
 use std::time::Instant;
 
 use crate::arguments::Arguments;
@@ -17,13 +18,24 @@ const STATES: u64 = 100_000;
 const SCALE_LONG: u32 = 850;
 const STATES_LONG: u64 = 10_000_000;
 
+/// Where the seeds of the runs begin.
+const SEED_VARIABLE: &str = "PKV_CRASH_SEED";
+/// The tests whose states grow with the scale, and those that are done after one time.
+const SEARCHES: &str = "crash_";
+const SWEEPS: [&str; 2] = ["faults::", "corrupt::"];
+
 /// The line that a test prints for each search, and the summary.
 const TRIED: &str = "tried ";
 
 pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let is_long = arguments.flag("--long");
+    let part = arguments.value::<Part>("--part")?;
     arguments.finish()?;
+    let is_long = is_long || part.is_some();
     let (scale, wanted) = if is_long { (SCALE_LONG, STATES_LONG) } else { (SCALE, STATES) };
+    let Part { number, of } = part.unwrap_or(Part { number: 1, of: 1 });
+    let (scale, wanted) = (scale.div_ceil(of), wanted / u64::from(of));
+    let sweeps = if number == 1 { SWEEPS.as_slice() } else { &[] };
     let start = Instant::now();
     let mut child = Cargo::new([
         "test",
@@ -33,11 +45,11 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
         "--test",
         "it",
         "--",
-        "crash_",
-        "faults::",
-        "corrupt::",
         "--nocapture",
+        SEARCHES,
     ])
+    .arguments(sweeps.iter().map(|&sweep| sweep.to_owned()))
+    .env(SEED_VARIABLE, &(1 + (number - 1) * scale).to_string())
     .env(SCALE_VARIABLE, &scale.to_string())
     .spawn(Stdio::inherit(), Stdio::piped())?;
     let mut states = 0;
@@ -60,6 +72,23 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     Ok(())
 }
 
+/// One of so many parts of a long run, each with seeds of its own: `3/40`.
+#[derive(Clone, Copy)]
+struct Part {
+    number: u32,
+    of: u32,
+}
+
+impl FromStr for Part {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (number, of) = text.split_once('/').ok_or(())?;
+        let part = Part { number: number.parse().map_err(drop)?, of: of.parse().map_err(drop)? };
+        if (1..=part.of).contains(&part.number) { Ok(part) } else { Err(()) }
+    }
+}
+
 /// The number in a line such as `tried 540 states: linux Mapped`.
 fn states_in(line: &str) -> Option<u64> {
     let (number, rest) = line.strip_prefix(TRIED)?.split_once(' ')?;
@@ -68,7 +97,16 @@ fn states_in(line: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::states_in;
+    use super::{Part, states_in};
+
+    #[test]
+    fn parts_are_counted_from_one() {
+        let part: Part = "3/40".parse().unwrap();
+        assert_eq!((part.number, part.of), (3, 40));
+        for wrong in ["0/4", "5/4", "3", "/", "1/0", "a/b"] {
+            assert!(wrong.parse::<Part>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn only_the_lines_of_the_searches_count() {

@@ -124,7 +124,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "crash",
-        synopsis: "crash [--long]",
+        synopsis: "crash [--long] [--part K/N]",
         help: "cut the power, fail calls, damage bytes: 100,000 states of a simulated disk (--long: 10,000,000)",
         run: crash::run,
     },

@@ -31,6 +31,11 @@ pub(crate) fn scale() -> u32 {
     std::env::var("PKV_CRASH_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1)
 }
 
+/// Where the seeds of the runs begin; `cargo xtask crash --part` sets it, so that each part tries others.
+pub(crate) fn first_seed() -> u64 {
+    std::env::var("PKV_CRASH_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
+}
+
 /// Says how much a test has tried; `cargo xtask crash` adds up the lines.
 pub(crate) fn tell_states(what: &str, states: u64) {
     eprintln!("tried {states} states: {what}");

@@ -12,7 +12,7 @@ use pkv_fs::Op;
 use pkv_sim::{AckLog, Choice, Crash, Explorer, Fault, FaultKind, SimFs};
 use pkv_store::{Durability, LogWay};
 
-use crate::crash_rig::{Draw, Event, Writer, open, scale, tell_states, verify};
+use crate::crash_rig::{Draw, Event, Writer, first_seed, open, scale, tell_states, verify};
 
 /// Single thread: writes, rotations, a compaction, a close and an opening, more writes.
 fn workload(
@@ -137,7 +137,7 @@ fn explore(explorer: &Explorer, way: LogWay, writes: u64, durability: Option<Dur
 }
 
 fn explorer(crash: Crash) -> Explorer {
-    Explorer { runs: scale(), seeds_per_cut: 3, ..Explorer::new(crash) }
+    Explorer { runs: scale(), seed: first_seed(), seeds_per_cut: 3, ..Explorer::new(crash) }
 }
 
 #[test]

@@ -9,7 +9,9 @@ use std::time::Duration;
 use pkv_sim::{AckLog, Choice, Crash, Cuts, Explorer, SimFs};
 use pkv_store::{ByteStore, Durability, Error, LogWay};
 
-use crate::crash_rig::{DIR, Event, Random, Writer, options, scale, tell_states, verify};
+use crate::crash_rig::{
+    DIR, Event, Random, Writer, first_seed, options, scale, tell_states, verify,
+};
 
 const THREADS: u64 = 4;
 const OWN_KEYS: [&str; 4] = ["a", "b", "c", "d"];
@@ -51,6 +53,7 @@ fn workload(fs: &Arc<SimFs>, acks: &AckLog<Event>, way: LogWay, writes: u32) {
 fn explore(crash: Crash, way: LogWay, cuts: usize) {
     let explorer = Explorer {
         runs: 3 * scale(),
+        seed: first_seed() * 3,
         cuts: Cuts::Sample(cuts),
         seeds_per_cut: 3,
         ..Explorer::new(crash)
