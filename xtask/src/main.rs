@@ -83,7 +83,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "ci",
         synopsis: "ci [--skip STEP]..",
-        help: "lint, tidy, ratchet, fuzz, crash, stress, kill, demo (these short) and test; stops at the first failure",
+        help: "lint, tidy, ratchet, fuzz, crash, stress, kill, demo, test; stops at the first failure",
         run: ci::run,
     },
     Command {

@@ -189,8 +189,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a copy that misses entries when a bucket splits",
         file: COPY,
-        find: "        Ok(bucket.last.checked_add(1).map(Cursor))",
-        replace: "        let first = self.buckets.at(0).last;\n        Ok(first.checked_add(1).and_then(|step| cursor.0.checked_add(step)).map(Cursor))",
+        find: "                return Ok(slice.last.checked_add(1).map(Cursor));",
+        replace: "                let first = self.buckets.at(0).last;\n                return Ok(first.checked_add(1).and_then(|step| cursor.0.checked_add(step)).map(Cursor));",
         catch: Tests { package: "pkv-store", target: "--lib", names: &["map::"], cfg: None },
     },
     Mutant {

@@ -17,8 +17,16 @@ const NOT_ASCII: &[(&str, &str)] = &[];
 const LINES_MAX: usize = 600;
 /// Files that may be longer than [`LINES_MAX`], and why they are better in one piece.
 const LONG_FILES: &[(&str, &str)] = &[
+    (
+        "crates/pkv-store/src/map/chunk.rs",
+        "one structure, with the invariants that hold its parts together",
+    ),
     ("crates/pkv-store/src/map/tests.rs", "many short tests of one type, with their helpers"),
     ("crates/pkv-store/tests/it/api.rs", "a list of short tests, one for each call"),
+    (
+        "crates/pkv-store/tests/it/expiring.rs",
+        "a list of short tests, one for each call and each race",
+    ),
     ("crates/pkv-store/tests/it/damage.rs", "a list of short tests, one for each kind of damage"),
 ];
 

@@ -431,8 +431,8 @@ fn a_writer_at_the_limit_of_the_logs_is_told_when_no_log_can_be_made() {
         let (told, outcome) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             store.insert(b"first", &[1; 100], Durability::Process).unwrap();
-            store.insert(b"large", &[2; 30_000], Durability::Process).unwrap();
-            let refused = store.insert(b"too much", &[3; 30_000], Durability::Process);
+            store.insert(b"large", &vec![2; 30_000], Durability::Process).unwrap();
+            let refused = store.insert(b"too much", &vec![3; 30_000], Durability::Process);
             told.send((refused.unwrap_err(), store.get(b"too much").unwrap())).unwrap();
         });
         let (error, value) = outcome.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
