@@ -102,6 +102,8 @@ impl Zipf {
         Self { items: count, alpha: 1.0 / (1.0 - THETA), zeta, eta }
     }
 
+    // Apart, so that loops with uniform keys are short.
+    #[inline(never)]
     pub(crate) fn rank(&self, random: &mut Random) -> u64 {
         let unit = random.unit();
         let scaled = unit * self.zeta;

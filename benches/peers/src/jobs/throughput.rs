@@ -16,6 +16,8 @@ use crate::workload::{Chooser, Keys, Random, Zipf, fill, key, value};
 const MANY: usize = 16;
 /// Keys of one batch.
 const BATCH: u64 = 100;
+/// Reads between two looks at the clock.
+const READS_A_LOOK: u64 = 256;
 /// Calls between two looks at the clock.
 const BURST: u64 = 64;
 /// The first of numbers whose keys are never inserted.
@@ -94,25 +96,33 @@ impl Job {
     }
 
     fn hits(&self, map: &dyn Map) -> Result<f64, Error> {
-        let chooser = Chooser::new(self.keys, self.entries);
-        self.for_a_while(|thread| {
-            let (chooser, mut random) = (&chooser, Random::of(thread));
-            move || {
-                let number = chooser.choose(&mut random);
-                expect(black_box(map.get_len(&key(number))?), Some(self.value_len()), number)
-            }
-        })
+        self.reads(map, 0, Some(self.value_len()))
     }
 
     fn misses(&self, map: &dyn Map) -> Result<f64, Error> {
+        self.reads(map, ABSENT, None)
+    }
+
+    /// Reads of the keys behind `first`, in loops with as little else as can be: a processor begins the next read while
+    /// it waits for memory, as far as the instructions between them let it see.
+    fn reads(&self, map: &dyn Map, first: u64, expected: Option<usize>) -> Result<f64, Error> {
         let chooser = Chooser::new(self.keys, self.entries);
-        self.for_a_while(|thread| {
+        let loops = self.again_and_again(1, |thread| {
             let (chooser, mut random) = (&chooser, Random::of(thread));
             move || {
-                let number = ABSENT + chooser.choose(&mut random);
-                expect(black_box(map.get_len(&key(number))?), None, number)
+                let mut drawn = random.clone();
+                for _ in 0..READS_A_LOOK {
+                    let number = first + chooser.choose(&mut drawn);
+                    let found = map.get_len(&key(number))?;
+                    if black_box(found) != expected {
+                        return Err(unexpected(found, expected, number));
+                    }
+                }
+                random = drawn;
+                Ok(())
             }
-        })
+        })?;
+        Ok(loops * float(READS_A_LOOK))
     }
 
     /// Calls with some keys; the keys a second.
@@ -319,7 +329,15 @@ impl Job {
         &self,
         call_of: impl Fn(u64) -> C + Sync,
     ) -> Result<f64, Error> {
-        let burst = if self.level == Level::Power { 1 } else { BURST };
+        self.again_and_again(if self.level == Level::Power { 1 } else { BURST }, call_of)
+    }
+
+    /// The same with so many calls between two looks at the clock.
+    fn again_and_again<C: FnMut() -> Result<(), Error>>(
+        &self,
+        burst: u64,
+        call_of: impl Fn(u64) -> C + Sync,
+    ) -> Result<f64, Error> {
         let limit = Duration::from_millis(self.millis.max(1));
         let barrier = Barrier::new(usize::try_from(self.threads)?);
         // One clock for all: with more threads than cores, some get one only when the others have run for a while.
@@ -351,10 +369,13 @@ impl Job {
 }
 
 fn expect(found: Option<usize>, expected: Option<usize>, number: u64) -> Result<(), Error> {
-    if found == expected {
-        return Ok(());
-    }
-    Err(format!("entry {number}: {found:?} instead of {expected:?}").into())
+    if found == expected { Ok(()) } else { Err(unexpected(found, expected, number)) }
+}
+
+#[cold]
+#[inline(never)]
+fn unexpected(found: Option<usize>, expected: Option<usize>, number: u64) -> Error {
+    format!("entry {number}: {found:?} instead of {expected:?}").into()
 }
 
 #[cfg(test)]
