@@ -13,7 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A call to the file system failed.
+    /// A call to the file system failed, on a log, a snapshot or the folder itself.
     #[error(transparent)]
     Fs(#[from] pkv_fs::Error),
 
@@ -310,7 +310,10 @@ impl Error {
 
 impl From<pkv_snapshot_set::Error> for Error {
     fn from(error: pkv_snapshot_set::Error) -> Self {
-        Self::Files(Box::new(error))
+        match error {
+            pkv_snapshot_set::Error::Fs(error) => Self::Fs(error),
+            error => Self::Files(Box::new(error)),
+        }
     }
 }
 

@@ -475,10 +475,6 @@ impl From<Error> for Unavailable {
     fn from(error: Error) -> Self {
         match error {
             Error::Fs(error) => Self { full: error.is_full(), cause: Cause::fs(error) },
-            Error::Files(error) => {
-                let full = matches!(&*error, pkv_snapshot_set::Error::Fs(error) if error.is_full());
-                Self { full, cause: Cause::other(error.to_string()) }
-            }
             other => Self { full: false, cause: Cause::other(other.to_string()) },
         }
     }

@@ -23,6 +23,7 @@ mod kill;
 mod linear;
 mod options;
 mod read_only;
+mod real_disk;
 mod reopening;
 mod salvage;
 mod support;
