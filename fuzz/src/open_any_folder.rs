@@ -19,6 +19,11 @@ use super::store::{DIR, contents, open};
 
 /// What holds of any bytes.
 pub fn run(data: &[u8]) {
+    check(&folder(data));
+}
+
+/// The disk with the folder that these bytes are.
+pub(crate) fn folder(data: &[u8]) -> Arc<SimFs> {
     let mut input = Input::new(data);
     let files = match input.byte() % 3 {
         0 => any_files(&mut input),
@@ -28,7 +33,7 @@ pub fn run(data: &[u8]) {
     for (name, bytes) in &files {
         fs.plant(&Path::new(DIR).join(name), bytes);
     }
-    check(&fs);
+    fs
 }
 
 /// Looking changes nothing and says what opening says; what opens goes on working.
