@@ -565,13 +565,13 @@ fn transfer(store: &ByteStore, round: u64, changes: &mut Changes) {
 fn session(store: &ByteStore, round: u64, changes: &mut Changes) {
     let key = format!("session {}", round % 60).into_bytes();
     let value = round.to_le_bytes();
-    let ttl = Duration::from_secs(if round % 5 == 0 { 0 } else { 3600 });
-    let written = if round % 3 == 0 {
+    let ttl = Duration::from_secs(if round.is_multiple_of(5) { 0 } else { 3600 });
+    let written = if round.is_multiple_of(3) {
         store.insert(&key, &value, Durability::Process)
     } else {
         store.insert_with_ttl(&key, &value, ttl, Durability::Process)
     };
-    let is_there = round % 3 == 0 || !ttl.is_zero();
+    let is_there = round.is_multiple_of(3) || !ttl.is_zero();
     changes.insert(written.unwrap().seq, vec![(key, is_there.then(|| value.to_vec()))]);
 }
 
