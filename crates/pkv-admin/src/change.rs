@@ -22,12 +22,24 @@ impl Opened {
         let types = Types::of(store.schemas()).expiring(store.has_expiry());
         Self { store, types }
     }
+
+    /// Closes the store after a small change. Each opening leaves a log, so that a script of many changes would leave
+    /// thousands, and take longer each time: with so many the store is compacted, unless that pushed out a backup.
+    pub(crate) fn close(self, folder: &Folder) -> Result<()> {
+        if self.store.stats().logs >= LOGS_MAX && backups(folder)? == 0 {
+            // The change is made, whatever comes of this.
+            let _ = self.store.compact();
+        }
+        Ok(self.store.close()?)
+    }
 }
+
+const LOGS_MAX: u32 = 64;
 
 /// Takes the lock and opens a store that is there. Looks before it locks, since locking makes the lock file.
 ///
 /// With `is_busy` the store has its threads, for much work: it then compacts when that is due, and keeps as many
-/// backups as there are. Without, nothing happens that was not asked for.
+/// backups as there are. Without, it writes what it is told to and no more.
 pub(crate) fn open(folder: &Folder, is_busy: bool) -> Result<Opened> {
     open_with(folder, &options(folder, is_busy)?)
 }

@@ -123,15 +123,10 @@ impl Folder {
         let mut before = None;
         for _ in 0..ROUNDS {
             let listing = self.list()?;
-            let look = match &self.observer {
-                None => Inspection::on(&self.fs, &self.dir),
-                Some(_) => {
-                    let told = self.clone();
-                    Inspection::watched(&self.fs, &self.dir, move |progress| {
-                        told.tell_phase(progress);
-                    })
-                }
-            };
+            let told = self.clone();
+            let look = Inspection::watched(&self.fs, &self.dir, move |progress| {
+                told.tell_phase(progress);
+            });
             let error = match look {
                 Ok(look) => return Ok(look),
                 Err(error) => Error::from(error),

@@ -54,7 +54,8 @@ pub struct Deleted {
 /// # Errors
 /// Those of opening the store and of writing.
 pub fn del(folder: &Folder, keys: &[Vec<u8>]) -> Result<Deleted> {
-    let store = open(folder, false)?.store;
+    let opened = open(folder, false)?;
+    let store = &opened.store;
     let mut removed = 0;
     let mut batch = store.batch();
     let mut there: Vec<&Vec<u8>> = keys.iter().collect();
@@ -67,7 +68,7 @@ pub fn del(folder: &Folder, keys: &[Vec<u8>]) -> Result<Deleted> {
         }
     }
     batch.commit(Durability::Power)?;
-    store.close()?;
+    opened.close(folder)?;
     Ok(Deleted { removed, is_dry_run: false })
 }
 

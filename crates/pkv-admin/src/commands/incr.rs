@@ -64,7 +64,7 @@ pub fn incr(folder: &Folder, key: &[u8], by: i128) -> Result<Incremented> {
             Err(_) => Update::Keep,
         }
     })?;
-    opened.store.close()?;
+    opened.close(folder)?;
     match sum {
         Ok((value, _)) => Ok(Incremented { seq: written.seq, value }),
         Err(reason) => {

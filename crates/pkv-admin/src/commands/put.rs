@@ -75,7 +75,7 @@ pub fn put(folder: &Folder, key: &[u8], value: &[u8], ttl: Option<Duration>) -> 
         Some(ttl) => opened.store.insert_with_ttl(key, value, ttl, Durability::Power)?,
         None => opened.store.insert(key, value, Durability::Power)?,
     };
-    opened.store.close()?;
+    opened.close(folder)?;
     Ok(Put { seq: written.seq, existed: written.existed })
 }
 

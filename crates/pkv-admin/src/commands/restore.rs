@@ -16,7 +16,7 @@ pub(crate) struct Args {
     backup: PathBuf,
     /// The new store's folder, which must not be there, or be empty
     path: PathBuf,
-    /// A write's sequence number, a time such as 2026-11-25T10:30:00Z (UTC), or @ and the seconds since 1970
+    /// A write's sequence number, a time such as 2026-11-25T10:30:00Z (UTC), a date, or @ and the seconds since 1970
     #[arg(long, value_name = "SEQ or TIME", value_parser = point)]
     at: Option<RestorePoint>,
     #[command(flatten)]
@@ -32,6 +32,9 @@ impl Args {
     }
 }
 
+/// `2026-11-25`.
+const DATE_CHARACTERS: usize = 10;
+
 /// A point as it stands on the command line.
 fn point(word: &str) -> Result<RestorePoint, String> {
     if let Ok(seq) = word.parse() {
@@ -43,6 +46,10 @@ fn point(word: &str) -> Result<RestorePoint, String> {
             .ok()
             .and_then(|seconds: f64| Duration::try_from_secs_f64(seconds).ok())
             .and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since)),
+        // A date alone is its first moment.
+        None if word.len() == DATE_CHARACTERS => {
+            humantime::parse_rfc3339_weak(&format!("{word} 00:00:00")).ok()
+        }
         None => humantime::parse_rfc3339_weak(word).ok(),
     };
     let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
@@ -65,6 +72,7 @@ mod tests {
             assert_eq!(point(time), at(1_764_066_600_000), "{time}");
         }
         assert_eq!(point("2025-11-25T10:30:00.5Z"), at(1_764_066_600_500));
+        assert_eq!(point("2025-11-25"), at(1_764_028_800_000));
         for wrong in [
             "",
             "now",

@@ -408,8 +408,8 @@ impl Report for Stat {
         let mut line = |name: &str, text: std::fmt::Arguments<'_>| {
             append(out, format_args!("{name:<16}{text}\n"));
         };
-        match &self.contents {
-            Ok(Contents { torn: Some(torn), .. }) => line(
+        if let Ok(Contents { torn: Some(torn), .. }) = &self.contents {
+            line(
                 "torn end",
                 format_args!(
                     "{}: offset {}: {}; write {} and {} bytes are dropped by opening",
@@ -419,8 +419,7 @@ impl Report for Stat {
                     torn.seq,
                     torn.bytes_dropped
                 ),
-            ),
-            _ => {}
+            );
         }
         if let Some(report) = &self.salvage {
             line(

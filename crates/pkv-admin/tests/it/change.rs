@@ -128,6 +128,29 @@ fn changes_remove_no_backup() {
 }
 
 #[test]
+fn a_script_of_many_changes_does_not_fill_the_folder() {
+    let folder = nowhere();
+    open(&folder.path).insert("first", &0).unwrap();
+    let place = pkv_admin::Folder::at(&folder.path);
+    let mut most = 0;
+    for value in 1..=150_u64 {
+        pkv_admin::put(&place, b"first", &value.to_le_bytes(), None).unwrap();
+        most = most.max(folder.names().len());
+    }
+    assert!((60..=70).contains(&most), "{most} files");
+    assert!(folder.names().len() < 50, "{:?}", folder.names());
+    assert_eq!(pkv(&["get"], &folder.path, &["first"]).exits(0).out, "150\n");
+    // Where there are backups none is pushed out.
+    let folder = closed();
+    let fulls = folder.files("full");
+    let place = pkv_admin::Folder::at(&folder.path);
+    for _ in 0..70 {
+        pkv_admin::incr(&place, b"key 1", 1).unwrap();
+    }
+    assert_eq!(folder.files("full"), fulls);
+}
+
+#[test]
 fn a_compaction_keeps_as_many_backups_and_says_what_went() {
     let folder = closed();
     let plan = pkv(&["compact", "--dry-run", "--json"], &folder.path, &[]).exits(0).json();

@@ -86,7 +86,10 @@ fn an_import_that_is_cut_off_leaves_whole_writes_in_order_and_can_be_done_again(
             for choice in CHOICES {
                 let after = replay.survivors(crash, choice);
                 let found = prefix(&after, "/db").unwrap_or(0);
-                assert!(found % BATCH == 0 || found == RECORDS, "{found} at {op}, {crash:?}");
+                assert!(
+                    found.is_multiple_of(BATCH) || found == RECORDS,
+                    "{found} at {op}, {crash:?}"
+                );
                 if op == last + 1 {
                     assert_eq!(found, RECORDS, "not durable at its end: {crash:?}, {choice:?}");
                 }
@@ -373,27 +376,22 @@ fn each_long_command_tells_how_far_it_has_come() {
         let folder =
             folder(&fs, path).on_progress(move |progress| notes.lock().unwrap().push(progress));
         let how = Backup::new();
-        match name {
-            "put" => drop(put(&folder, b"key 1", &1_u64.to_le_bytes(), None).unwrap()),
-            "del" => drop(del(&folder, &[b"key 1".to_vec()]).unwrap()),
-            "incr" => drop(incr(&folder, b"key 1", 1).unwrap()),
-            "import" => drop(import(&folder, &what(false)).unwrap()),
-            "compact" => drop(compact(&folder, None).unwrap()),
-            "export" => {
-                drop(export(&folder, Path::new("/out"), InputFormat::Json, false).unwrap());
-            }
-            "backup" => drop(backup(&folder, Path::new("/new"), &how).unwrap()),
-            "restore" => {
-                drop(restore(&folder, Path::new("/new"), RestorePoint::Latest, &how).unwrap());
-            }
-            "salvage" => drop(salvage(&folder, Path::new("/new")).unwrap()),
-            "stat" => drop(stat(&folder).unwrap()),
-            "verify" => drop(verify(&folder).unwrap()),
-            _ => {
-                let types = ("string", "string");
-                drop(migrate_persistent_kv(&folder, Path::new("/new"), types, false).unwrap());
-            }
-        }
+        let new = Path::new("/new");
+        let done: Result<(), Error> = match name {
+            "put" => put(&folder, b"key 1", &1_u64.to_le_bytes(), None).map(drop),
+            "del" => del(&folder, &[b"key 1".to_vec()]).map(drop),
+            "incr" => incr(&folder, b"key 1", 1).map(drop),
+            "import" => import(&folder, &what(false)).map(drop),
+            "compact" => compact(&folder, None).map(drop),
+            "export" => export(&folder, new, InputFormat::Json, false).map(drop),
+            "backup" => backup(&folder, new, &how).map(drop),
+            "restore" => restore(&folder, new, RestorePoint::Latest, &how).map(drop),
+            "salvage" => salvage(&folder, new).map(drop),
+            "stat" => stat(&folder).map(drop),
+            "verify" => verify(&folder).map(drop),
+            _ => migrate_persistent_kv(&folder, new, ("string", "string"), false).map(drop),
+        };
+        done.unwrap();
         let told = told.lock().unwrap();
         assert!(!told.is_empty(), "{name} tells nothing");
         for progress in told.iter() {

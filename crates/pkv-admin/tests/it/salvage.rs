@@ -66,6 +66,30 @@ fn what_is_damaged_is_told_and_the_rest_comes_over() {
     assert_eq!(open(&to).len(), report["entries"].as_u64().unwrap());
 }
 
+/// What only has the name of a newer snapshot does not take the place of one.
+#[test]
+fn a_special_file_with_the_name_of_a_snapshot_costs_nothing() {
+    for is_link in [false, true] {
+        let folder = closed();
+        let name = folder.path.join("snapshot_99_0-of-1_full.bin");
+        if is_link {
+            std::os::unix::fs::symlink(folder.last("full"), &name).unwrap();
+        } else {
+            fs::create_dir(&name).unwrap();
+        }
+        pkv(&["dump"], &folder.path, &[]).fails(1);
+        let to = folder.path.parent().unwrap().join("saved");
+        let words = ["salvage", "--json"];
+        let report = pkv(&words, &folder.path, &[to.to_str().unwrap()]).exits(0).json();
+        assert_eq!(
+            (&report["complete"], &report["entries"]),
+            (&true.into(), &40.into()),
+            "{report}"
+        );
+        assert_eq!(open(&to).len(), 40);
+    }
+}
+
 #[test]
 fn wrong_places_are_refused() {
     let folder = closed();

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use pkv_format::{FileHeader, FileKind, FileSeed, HEADER_BYTES, HeaderError};
 use pkv_fs::{Access, EntryKind, File};
 use pkv_snapshot_set::{
-    FileSnapshotSet, SnapshotFileName, SnapshotInfo, SnapshotOrdinal, SnapshotType,
+    FileSnapshotSet, Inconsistency, SnapshotFileName, SnapshotInfo, SnapshotOrdinal, SnapshotType,
 };
 
 use super::file::{NameSays, check_name, check_store, header_error};
@@ -67,7 +67,7 @@ fn whole_base(options: &ReadOptions<'_>) -> Result<Base> {
     let is_full = |info: &&SnapshotInfo| info.snapshot_type == SnapshotType::FullCompleted;
     let newest_named = list(options)?
         .iter()
-        .filter(|file| file.name.snapshot_type() == SnapshotType::FullCompleted)
+        .filter(|file| file.is_file && file.name.snapshot_type() == SnapshotType::FullCompleted)
         .map(|file| file.name.ordinal())
         .max();
     let mut candidates: Vec<Option<SnapshotOrdinal>> =
@@ -119,14 +119,16 @@ fn whole_base(options: &ReadOptions<'_>) -> Result<Base> {
 
 /// Whether the names of the folder lack a log, or have something else in its place.
 fn has_log_problem(scan: &pkv_snapshot_set::Scan) -> bool {
-    scan.problems.iter().any(|problem| {
-        !matches!(
-            problem,
-            pkv_snapshot_set::Inconsistency::MissingShards {
-                snapshot_type: SnapshotType::FullCompleted,
-                ..
-            }
-        )
+    scan.problems.iter().any(|problem| match problem {
+        Inconsistency::MissingShards { snapshot_type, .. } => {
+            *snapshot_type != SnapshotType::FullCompleted
+        }
+        // Under the name of a snapshot it is no snapshot that the store has written.
+        Inconsistency::NotAFile { path, .. } => path
+            .file_name()
+            .and_then(SnapshotFileName::parse)
+            .is_none_or(|name| name.snapshot_type() == SnapshotType::Diff),
+        _ => true,
     })
 }
 
@@ -324,7 +326,7 @@ impl<'a> Salvage<'a> {
     fn run(&mut self, files: &[Named], base: Option<u64>) -> Result<()> {
         let newest = files
             .iter()
-            .filter(|file| file.name.snapshot_type() == SnapshotType::FullCompleted)
+            .filter(|file| file.is_file && file.name.snapshot_type() == SnapshotType::FullCompleted)
             .map(|file| file.name.ordinal().0)
             .max();
         let base = base.or(newest);
