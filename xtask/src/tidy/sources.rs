@@ -27,6 +27,10 @@ const LONG_FILES: &[(&str, &str)] = &[
         "crates/pkv-store/tests/it/expiring.rs",
         "a list of short tests, one for each call and each race",
     ),
+    (
+        "crates/pkv-store/tests/it/backup.rs",
+        "a list of tests of one promise, with the writers that they share",
+    ),
     ("crates/pkv-store/tests/it/damage.rs", "a list of short tests, one for each kind of damage"),
 ];
 

@@ -1,7 +1,8 @@
 //! Reading every file of a folder: each by itself, in parallel; what they come to together is for
-//! `commands/verify.rs`.
+//! `judge.rs`.
 
 pub(crate) mod chain;
+pub(crate) mod judge;
 pub(crate) mod log;
 pub(crate) mod snapshot;
 pub(crate) mod walk;
