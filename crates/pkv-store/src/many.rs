@@ -1,4 +1,4 @@
-//! Many keys read in one call: hashed first, then looked up in the order in which they lie in memory.
+//! Many keys read in one call, so that what they miss in the cache is waited for together and not one by one.
 
 use std::ops::Range;
 
@@ -7,9 +7,9 @@ use crate::error::Result;
 use crate::map::{Map, ValueRef};
 use crate::reentry;
 
-/// After so many keys of one shard its lock is let go for a moment, so that a writer never waits for a
-/// long list.
-const KEYS_PER_LOCK: usize = 64;
+/// So many keys are looked up at a time: about as many lines as a core waits for at once. Behind them all locks are
+/// let go, so that a writer never waits for a long list.
+const TOGETHER: usize = 16;
 
 /// Keys to look up.
 #[derive(Debug, Default)]
@@ -44,30 +44,49 @@ impl Keys {
 impl Core {
     /// Calls `each` with the number and the value of every key, in no order, under the read lock of the
     /// key's shard.
+    ///
+    /// Of some keys at a time:
+    ///
+    /// 1. Their shards are locked for reading, in ascending order. Each of these is a barrier, so none comes later.
+    /// 2. Their places in the index are touched.
+    /// 3. Their records are touched.
+    /// 4. They are looked up, in the cache.
     pub(crate) fn get_each(
         &self,
         mut keys: Keys,
         mut each: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
         reentry::check(self)?;
-        // The order of hashes is that of shards, and within one that of its tables.
         let mut expired_ms = 0;
+        // The order of hashes is that of shards.
         keys.all.sort_unstable_by_key(|wanted| wanted.hash);
         let shard_of = |wanted: &Wanted| self.map.shard_index(wanted.hash);
         let of_one_shard = |a: &Wanted, b: &Wanted| shard_of(a) == shard_of(b);
-        let parts =
-            keys.all.chunk_by(of_one_shard).flat_map(|of_shard| of_shard.chunks(KEYS_PER_LOCK));
-        for part in parts {
-            let Some(index) = part.first().map(shard_of) else { continue };
-            let shard = self.map.read(index);
+        let mut locked = Vec::with_capacity(TOGETHER.min(keys.len()));
+        for part in keys.all.chunks(TOGETHER) {
+            // 1.
+            let runs = part.chunk_by(of_one_shard);
+            locked
+                .extend(runs.filter_map(|run| Some((self.map.read(shard_of(run.first()?)), run))));
+            let each_key =
+                || locked.iter().flat_map(|(shard, run)| run.iter().map(move |key| (shard, key)));
+            // 2.
+            let touched = each_key().fold(0, |all, (shard, key)| all ^ shard.touch_index(key.hash));
+            std::hint::black_box(touched);
+            // 3.
+            let touched =
+                each_key().fold(0, |all, (shard, key)| all ^ shard.touch_record(key.hash));
+            std::hint::black_box(touched);
+            // 4.
             reentry::run(self, || {
-                for wanted in part {
+                for (shard, wanted) in each_key() {
                     let key = keys.bytes.get(wanted.key.clone()).unwrap_or_default();
                     let value = shard.get(wanted.hash, key);
                     let value = value.as_ref().map(ValueRef::as_bytes);
                     each(wanted.index, value.and_then(|value| self.show(value, &mut expired_ms)));
                 }
             });
+            locked.clear();
         }
         self.record_time_if_possible(expired_ms);
         Ok(())

@@ -313,6 +313,8 @@ impl<K: Key, V: Value> Store<K, V> {
 
     /// Sets a key to `new` if it has the value `expected`; `None` stands for absent, on either side.
     /// Returns whether it had. Values are compared by their encoding.
+    ///
+    /// What is set has no deadline, whatever was there before, as by [`Store::insert`].
     pub fn compare_and_set<Q, W>(
         &self,
         key: &Q,

@@ -168,13 +168,16 @@ impl Chunks {
     /// on nothing wait together, reading them one by one would wait for each.
     #[inline]
     pub(super) fn touch(&self, places: impl Iterator<Item = Place>) {
+        std::hint::black_box(places.fold(0, |touched, place| touched ^ self.touch_one(place)));
+    }
+
+    /// Reads the first two lines of a record.
+    #[inline]
+    pub(super) fn touch_one(&self, place: Place) -> u8 {
         const LINE_BYTES: usize = 64;
-        let touched = places.fold(0, |touched, place| {
-            let bytes = self.bytes_at(place);
-            let byte = |at| bytes.get(at).copied().unwrap_or(0);
-            touched ^ byte(0) ^ byte(LINE_BYTES)
-        });
-        std::hint::black_box(touched);
+        let bytes = self.bytes_at(place);
+        let byte = |at| bytes.get(at).copied().unwrap_or(0);
+        byte(0) ^ byte(LINE_BYTES)
     }
 
     /// The value and flags of the record at `place`, if it has this key.

@@ -55,6 +55,21 @@ impl Shard {
         })
     }
 
+    /// Reads the line of the index in which a key with this hash stands, so that it is in the cache. What it returns
+    /// means nothing, and is there so that the read is not left out.
+    #[inline]
+    pub(crate) fn touch_index(&self, hash: u64) -> u8 {
+        let (table, tag) = self.buckets.table_of(hash);
+        table.touch(tag)
+    }
+
+    /// The same for the record to which the index leads; mostly it is that of the key.
+    #[inline]
+    pub(crate) fn touch_record(&self, hash: u64) -> u8 {
+        let (table, tag) = self.buckets.table_of(hash);
+        table.find(tag, Some).map_or(0, |place| self.chunks.touch_one(Place(place)))
+    }
+
     /// How many keys the shard holds.
     pub(crate) fn entries(&self) -> u64 {
         self.entries

@@ -225,6 +225,12 @@ impl Table {
         if number < self.groups.len() { number } else { number - self.groups.len() }
     }
 
+    /// Reads the line in which an entry with this tag is looked for first.
+    #[inline]
+    pub(super) fn touch(&self, tag: Tag) -> u8 {
+        self.groups.get(self.home(tag)).map_or(0, |group| group.passed)
+    }
+
     /// What `read` makes of the first entry with this tag of which it makes something.
     #[inline]
     pub(super) fn find<R>(&self, tag: Tag, mut read: impl FnMut(u32) -> Option<R>) -> Option<R> {

@@ -14,9 +14,8 @@ impl<K: Key, V: Value> Store<K, V> {
     /// order. Changes may come between two of them, and of a batch one key may be seen before it and
     /// another after it. For several keys at one moment take a [`Store::view`] or [`Store::transact`].
     ///
-    /// Cost: less than that of as many `get`s. All keys are hashed first and looked up in the order in
-    /// which they lie in memory, with one lock taken for up to 64 keys of a shard. The keys are copied
-    /// once.
+    /// Cost: less than that of as many `get`s, since what the cache does not hold is waited for together: sixteen
+    /// keys at a time, with their shards locked for reading. The keys are copied once.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
