@@ -8,6 +8,7 @@ mod lock;
 #[cfg(all(feature = "mmap", target_os = "linux"))]
 #[expect(unsafe_code, reason = "a mapping is memory that the compiler knows nothing of")]
 mod mapped;
+mod memory;
 mod std_fs;
 mod sys;
 mod written;
@@ -21,6 +22,7 @@ use std::time::Duration;
 pub use counting::{CountingFs, Counts};
 pub use error::{Error, Op, Result};
 pub use fork::ForkGuard;
+pub use memory::populate_memory;
 pub use std_fs::StdFs;
 
 /// A file system, as far as a store needs one. Held as `Arc<dyn Fs>`; every call names whole paths.

@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -170,6 +171,25 @@ impl Words {
     /// The length in bytes; a length never exceeds `u64`.
     fn bytes(&self) -> u64 {
         u64::try_from(self.map.len()).unwrap_or(u64::MAX)
+    }
+}
+
+/// See [`crate::populate_memory`].
+pub(crate) fn populate_memory(bytes: &mut [MaybeUninit<u8>]) {
+    let page_bytes = rustix::param::page_size();
+    let before = bytes.as_ptr().align_offset(page_bytes);
+    let Some(inner) = bytes.get_mut(before..) else { return };
+    for step in inner.chunks_mut(POPULATE_STEP_BYTES.next_multiple_of(page_bytes)) {
+        let step_bytes = step.len() / page_bytes * page_bytes;
+        // SAFETY: the range lies in memory that is borrowed for writing. The advice changes no contents: it
+        // takes the page faults that writing would take. Where it fails, writing still takes them.
+        let _ = unsafe {
+            rustix::mm::madvise(
+                step.as_mut_ptr().cast(),
+                step_bytes,
+                rustix::mm::Advice::LinuxPopulateWrite,
+            )
+        };
     }
 }
 

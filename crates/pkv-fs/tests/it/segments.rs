@@ -177,6 +177,28 @@ fn a_build_without_mapping_says_so() {
 mod mapped {
     use super::*;
 
+    #[test]
+    fn populated_memory_is_filled_without_page_faults() {
+        // From a new mapping of the system, so that nothing in it was touched.
+        const BYTES: usize = 64 << 20;
+        let faults_of_filling = |populate: bool| {
+            let mut memory: Vec<u8> = Vec::with_capacity(BYTES);
+            if populate {
+                pkv_fs::populate_memory(memory.spare_capacity_mut());
+            }
+            let before = page_faults();
+            memory.resize(BYTES, 7);
+            assert!(memory.iter().all(|byte| *byte == 7));
+            page_faults() - before
+        };
+        let (untouched, populated) = (faults_of_filling(false), faults_of_filling(true));
+        // Huge pages make few faults of many, where the system gives them unasked.
+        assert!(untouched >= 16 && populated <= 4, "{untouched}, {populated}");
+        // Less than a page, and nothing.
+        pkv_fs::populate_memory(Vec::<u8>::with_capacity(100).spare_capacity_mut());
+        pkv_fs::populate_memory(&mut []);
+    }
+
     /// Writers race over the same words: each word is one of theirs, never a mix.
     #[test]
     fn overlapping_writes_never_tear_a_word() {

@@ -38,6 +38,8 @@ pub(super) struct Bucket {
     pub(super) bytes: usize,
     /// Entries that were promised room.
     promised: u32,
+    /// For how many entries its first table is made, where that is known.
+    expected: u16,
     /// How many leading bits of their positions its entries share.
     depth: u8,
     /// How many bits of each tag are not known.
@@ -54,6 +56,7 @@ impl Bucket {
             last: u64::MAX,
             bytes: 0,
             promised: 0,
+            expected: 0,
             depth: 0,
             unknown: 0,
         }
@@ -232,6 +235,7 @@ impl Buckets {
             let len = bucket.table.len();
             let wanted = len + index(bucket.promised);
             let lacks_slots = wanted > bucket.table.capacity();
+            let wanted = wanted.max(bucket.expected.into());
             let lacks_bytes = len > 1 && bucket.bytes + record_bytes > BUCKET_BYTES_MAX;
             let full = lacks_bytes || (lacks_slots && len >= BUCKET_ENTRIES_MAX);
             if full && self.can_split(hash)? {
@@ -255,6 +259,7 @@ impl Buckets {
         let table = bucket.table.resized(entries)?;
         let (before, after) = (bucket.table.bytes(), table.bytes());
         bucket.table = table;
+        bucket.expected = 0;
         self.tables_bytes = self.tables_bytes + after - before;
         Ok(())
     }
@@ -347,6 +352,7 @@ impl Buckets {
             bytes: upper_bytes,
             // What the whole was promised, each half keeps: too much is harmless, and too little is not.
             promised: bucket.promised,
+            expected: 0,
             depth: bucket.depth,
             unknown,
         };
@@ -361,7 +367,8 @@ impl Buckets {
 
     /// Makes as many buckets as so many entries with so many bytes of records will need, if there are none in it
     /// yet. They may come in the order of their positions, as a snapshot has them: one bucket for all would
-    /// be cut again and again with everything on one side.
+    /// be cut again and again with everything on one side. The tables are made when the first entry comes,
+    /// so that those that follow find it in the cache.
     pub(super) fn expect(
         &mut self,
         entries: usize,
@@ -383,19 +390,18 @@ impl Buckets {
         all.try_reserve_exact(buckets).map_err(failed)?;
         directory.try_reserve_exact(buckets).map_err(failed)?;
         let share = entries / buckets;
+        let expected = u16::try_from(share + share / 16).unwrap_or(u16::MAX);
         let positions = u64::MAX >> depth;
-        let mut tables_bytes = 0;
         for number in 0..1_u32 << depth {
-            let table = Table::with_capacity(share + share / 16)?;
-            tables_bytes += table.bytes();
             let first = u64::from(number) << (64 - depth);
-            all.push(Bucket { table, first, last: first + positions, depth, ..Bucket::all() });
+            let last = first + positions;
+            all.push(Bucket { first, last, expected, depth, ..Bucket::all() });
             directory.push(number);
         }
         self.all = all;
         self.directory = directory;
         self.directory_bits = depth.into();
-        self.tables_bytes = tables_bytes;
+        self.tables_bytes = 0;
         Ok(())
     }
 

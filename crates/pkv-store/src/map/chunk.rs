@@ -241,6 +241,36 @@ impl Chunks {
         self.tail_room() >= bytes
     }
 
+    /// Makes the chunks that so many bytes of records will fill, while there is none. The system gives their
+    /// memory when they are filled, so that it is in the processor's cache then.
+    pub(super) fn expect(&mut self, record_bytes: u64) -> Result<(), OutOfMemory> {
+        let share = usize::try_from(record_bytes / CHUNK_SHARE).unwrap_or(CHUNK_BYTES_MAX);
+        let chunk_bytes = share.min(CHUNK_BYTES_MAX) / PAGE_BYTES * PAGE_BYTES;
+        if self.held_bytes > 0 || chunk_bytes < 4 * PAGE_BYTES {
+            return Ok(());
+        }
+        // The last ones come when they are needed, since shards differ.
+        let chunks = record_bytes / lossless(chunk_bytes) / 16 * 15;
+        for _ in 0..chunks {
+            self.add_spare(chunk_bytes - ALLOCATION_HEADER_BYTES)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a record finds room, in memory that the system gave all at once: for chunks that are
+    /// filled at once.
+    #[inline]
+    pub(super) fn reserve_populated(&mut self, bytes: usize) -> Result<(), OutOfMemory> {
+        if self.has_room(bytes) {
+            return Ok(());
+        }
+        self.reserve(std::iter::once(bytes))?;
+        if let Some(spare) = self.spares.front_mut() {
+            pkv_fs::populate_memory(spare.spare_capacity_mut());
+        }
+        Ok(())
+    }
+
     #[inline]
     fn tail_room(&self) -> usize {
         self.tail.capacity() - self.tail.len()

@@ -232,7 +232,8 @@ impl Shard {
     /// Prepares an empty shard for so many entries with so many bytes of records, to be loaded in any order.
     pub(crate) fn expect(&mut self, entries: u64, record_bytes: u64) -> Result<(), OutOfMemory> {
         let narrow = |count| usize::try_from(count).unwrap_or(usize::MAX);
-        self.buckets.expect(narrow(entries), narrow(record_bytes))
+        self.buckets.expect(narrow(entries), narrow(record_bytes))?;
+        self.chunks.expect(record_bytes)
     }
 
     /// Stores a record as it was encoded for disk, and checked. False: the key is there already, and
@@ -252,7 +253,7 @@ impl Shard {
         }
         buckets.forget_promises(std::iter::once(hash));
         buckets.reserve(hash, encoded.len(), chunks, &hash_of)?;
-        chunks.reserve(std::iter::once(encoded.len()))?;
+        chunks.reserve_populated(encoded.len())?;
         let place = chunks.append_encoded(encoded);
         let (bucket, tag) = buckets.bucket_of_mut(hash);
         bucket.add_bytes(encoded.len());

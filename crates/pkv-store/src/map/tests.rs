@@ -669,12 +669,39 @@ fn an_expected_load_in_the_order_of_positions_cuts_no_bucket() {
     let mut shard = map.write(0);
     let expected = shard.buckets.iter().count();
     assert!(expected > 1, "{expected} buckets");
+    let index_bytes = shard.usage().index_bytes;
+    assert!(index_bytes < 2 * ENTRIES, "{index_bytes} bytes: tables are made when they are needed");
     for (hash, record) in &records {
         assert!(shard.load(*hash, record).unwrap());
     }
     assert_eq!(shard.buckets.iter().count(), expected);
     shard.verify();
     // A shard that has entries stays as it is.
-    shard.expect(100 * ENTRIES, 0).unwrap();
+    let held_bytes = shard.usage().held_bytes;
+    shard.expect(100 * ENTRIES, 100 * bytes).unwrap();
     assert_eq!(shard.buckets.iter().count(), expected);
+    assert_eq!(shard.usage().held_bytes, held_bytes);
+}
+
+/// Chunks are made before anything is loaded into them, and not more than are filled.
+#[test]
+fn an_expected_load_makes_its_chunks_first_and_few_more() {
+    const ENTRIES: u64 = 40_000;
+    let map = map(1);
+    let record = |number: u64| {
+        let (key, mut record) = (key(number, 16), Vec::new());
+        pkv_format::push_record_with_flags(&mut record, &key, &value(number, 100), 0);
+        (map.hash(&key), record)
+    };
+    let bytes = ENTRIES * u64::try_from(record(0).1.len()).unwrap();
+    map.expect(ENTRIES, bytes).unwrap();
+    let mut shard = map.write(0);
+    let held = shard.usage().held_bytes;
+    assert!(held * 100 > bytes * 85, "{held} bytes are made first of {bytes}");
+    for (hash, record) in (0..ENTRIES).map(record) {
+        assert!(shard.load(hash, &record).unwrap());
+    }
+    let held = shard.usage().held_bytes;
+    assert!(held * 100 < bytes * 106, "{held} bytes for {bytes}");
+    shard.verify();
 }
