@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::arguments::Arguments;
 use crate::cargo::{Cargo, target_directory, workspace};
 use crate::checks::names_in;
-use crate::{Failure, Outcome, failed};
+use crate::{Failure, Outcome, failed, host_triple};
 
 const FUZZ: &str = "fuzz";
 
@@ -104,14 +104,6 @@ fn choose(targets: Vec<String>, name: Option<String>) -> Result<Vec<String>, Fai
 fn has_cxx() -> bool {
     let compiler = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     Command::new(compiler).arg("--version").output().is_ok_and(|output| output.status.success())
-}
-
-fn host_triple() -> Result<String, Failure> {
-    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let output = Command::new(rustc).arg("-vV").output().map_err(failed("rustc -vV"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
-    line.map(str::to_owned).ok_or_else(|| Failure::Task("rustc -vV names no host".into()))
 }
 
 #[cfg(test)]

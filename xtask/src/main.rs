@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
 
 mod arguments;
+mod asan;
 mod bench;
 mod cargo;
 mod checks;
@@ -129,6 +130,12 @@ const COMMANDS: &[Command] = &[
         run: crash::run,
     },
     Command {
+        name: "asan",
+        synopsis: "asan",
+        help: "the tests of pkv-fs and pkv-store with AddressSanitizer",
+        run: asan::run,
+    },
+    Command {
         name: "stress",
         synopsis: "stress [--schedules N]",
         help: "the store's threads in N orders for each test, one at a time; then all at once, with random pauses",
@@ -209,6 +216,16 @@ fn run_kill(arguments: Arguments) -> Outcome {
 #[cfg(feature = "demo")]
 fn run_kill(arguments: Arguments) -> Outcome {
     kill::run(arguments)
+}
+
+/// What rustc compiles for here.
+pub(crate) fn host_triple() -> Result<String, Failure> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output =
+        std::process::Command::new(rustc).arg("-vV").output().map_err(failed("rustc -vV"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("host: "));
+    line.map(str::to_owned).ok_or_else(|| Failure::Task("rustc -vV names no host".into()))
 }
 
 #[cfg(test)]

@@ -399,7 +399,7 @@ impl ShardWriter {
             let at = self.offset + bytes_u64(self.ready.len());
             self.ready.extend_from_slice(self.block.finish(self.seed, at));
             // Else a writer that shares the processor waits for the system's next look at it, for milliseconds.
-            std::thread::yield_now();
+            crate::sync::thread::yield_now();
         }
         if self.ready.len() >= WRITE_BYTES { self.write_ready() } else { Ok(()) }
     }
