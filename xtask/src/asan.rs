@@ -1,4 +1,4 @@
-//! The tests of the two crates that see raw memory, with AddressSanitizer: `pkv-fs` has the unsafe code, and
+//! The tests of the two crates that see raw memory, with `AddressSanitizer`: `pkv-fs` has the unsafe code, and
 //! `pkv-store` is what drives it. Any toolchain does: a variable lets stable take the flag.
 
 use crate::arguments::Arguments;
