@@ -225,7 +225,7 @@ const MUTANTS: &[Mutant] = &[
         name: "a condition that sees the value from before the lock",
         file: WRITE,
         find: "            let mut shard = self.map.write(index);\n            let current = shard.get(hash, key);\n            let existed = current.is_some();\n            let value = match decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)? {",
-        replace: "            let current =\n                self.map.read(index).get(hash, key).map(|value| value.as_bytes().to_vec());\n            let mut shard = self.map.write(index);\n            let existed = current.is_some();\n            let value = match decide(current.as_deref(), &mut buffer)? {",
+        replace: "            let early =\n                self.map.read(index).get(hash, key).map(|value| value.as_bytes().to_vec());\n            let mut shard = self.map.write(index);\n            let current = shard.get(hash, key);\n            let existed = current.is_some();\n            let value = match decide(early.as_deref(), &mut buffer)? {",
         catch: store(&["linear::operations_on_a_key"]),
     },
     Mutant {
