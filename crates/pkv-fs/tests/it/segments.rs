@@ -249,24 +249,25 @@ mod mapped {
         );
     }
 
-    /// The system counts a page fault as a major one where the page is not in the page cache.
+    /// What it is good for is a matter of time, and shown by `cargo xtask bench stall`.
     #[test]
-    fn what_was_read_ahead_is_written_without_major_page_faults() {
+    fn reading_ahead_takes_any_range_and_keeps_what_is_there() {
         const BYTES: u64 = 1 << 20;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let file = StdFs.create_new(&path).unwrap();
         file.preallocate(BYTES).unwrap();
         let segment = file.segment(BYTES, SegmentWay::Mapped).unwrap();
-        // Beyond the end, and nothing at all.
-        for (offset, bytes) in [(u64::MAX, u64::MAX), (0, 0), (BYTES, 1)] {
+        // Beyond the end, nothing at all, and more than there is.
+        let ranges = [(u64::MAX, u64::MAX), (0, 0), (BYTES, 1), (8, u64::MAX)];
+        for (offset, bytes) in ranges {
             segment.read_ahead(offset, bytes).unwrap();
         }
-        segment.read_ahead(8, u64::MAX).unwrap();
         let bytes = pattern(usize::try_from(BYTES).unwrap());
-        let before = usage().ru_majflt;
         segment.write(0, &bytes).unwrap();
-        assert_eq!(usage().ru_majflt - before, 0);
+        for (offset, bytes) in ranges {
+            segment.read_ahead(offset, bytes).unwrap();
+        }
         assert_eq!(fs::read(&path).unwrap(), bytes);
     }
 
