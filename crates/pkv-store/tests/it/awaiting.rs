@@ -178,7 +178,8 @@ fn a_close_resolves_every_future() {
         in_time("futures of a closed store", move || {
             let closed = store.close();
             let lost = writes.into_iter().map(block_on).filter(Result::is_err).count();
-            assert_eq!(closed.is_err(), lost > 0, "{closed:?}, {lost} lost");
+            // All may have been synced before the close, whose own sync then is the one that fails.
+            assert!(closed.is_err() || lost == 0, "{closed:?}, {lost} lost");
             assert!(fails || lost == 0);
         });
     }
