@@ -110,7 +110,7 @@ impl Inspection {
 
     /// The schema names of keys and values; `None` when the folder holds no store yet. Where the files are of
     /// several versions of the value's type, that is the newest; values are shown as they stand in the files.
-    /// Deadlines are no part of it, nor of the values that are shown: [`Inspection::deadline`].
+    /// Deadlines are no part of it, nor of the values that are shown: [`Inspection::entry`] has them.
     #[must_use]
     pub fn schema(&self) -> Option<(&str, &str)> {
         self.contents.identity.as_ref().map(|identity| {
@@ -154,24 +154,7 @@ impl Inspection {
     /// The value of a key, both as bytes.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let map = &self.contents.map;
-        let hash = map.hash(key);
-        let shard = map.read(map.shard_index(hash));
-        let stored = shard.get(hash, key)?;
-        match &self.expiry {
-            None => Some(stored.as_bytes().to_vec()),
-            Some(expiry) => expiry.show(stored.as_bytes(), &mut 0).map(<[u8]>::to_vec),
-        }
-    }
-
-    /// When the entry of a key expires, in milliseconds since 1970; `None`: never, or it is not there.
-    #[must_use]
-    pub fn deadline(&self, key: &[u8]) -> Option<u64> {
-        let expiry = self.expiry.as_ref()?;
-        let map = &self.contents.map;
-        let hash = map.hash(key);
-        let shard = map.read(map.shard_index(hash));
-        expiry.shown_deadline(shard.get(hash, key)?.as_bytes())
+        self.entry(key).map(|entry| entry.value)
     }
 
     /// The entry of a key, with its deadline at the same moment.

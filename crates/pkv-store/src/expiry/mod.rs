@@ -229,14 +229,6 @@ impl Expiry {
         }
     }
 
-    /// The deadline of a stored value that has one and has not expired.
-    pub(crate) fn shown_deadline(&self, stored: &[u8]) -> Option<u64> {
-        match self.see(stored) {
-            Seen::Live { deadline_ms: NEVER, .. } | Seen::Expired { .. } => None,
-            Seen::Live { deadline_ms, .. } => Some(deadline_ms),
-        }
-    }
-
     /// Entries of the store's own, which do not count.
     pub(crate) fn hidden_entries(&self) -> u64 {
         u64::from(self.has_record.load(Ordering::Relaxed))
