@@ -16,6 +16,7 @@ mod defects;
 #[cfg(feature = "tracing")]
 mod events;
 mod expiring;
+mod expiring_format;
 mod faults;
 mod fuzz_seeds;
 mod keyed;
