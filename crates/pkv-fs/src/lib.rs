@@ -22,7 +22,7 @@ use std::time::Duration;
 pub use counting::{CountingFs, Counts};
 pub use error::{Error, Op, Result};
 pub use fork::ForkGuard;
-pub use memory::populate_memory;
+pub use memory::{populate_memory, prefetch};
 pub use std_fs::StdFs;
 
 /// A file system, as far as a store needs one. Held as `Arc<dyn Fs>`; every call names whole paths.

@@ -135,7 +135,7 @@ impl ByteStore {
 
     /// Sets a key.
     pub fn insert(&self, key: &[u8], value: &[u8], durability: Durability) -> Result<Written> {
-        self.write_one(key, Prepare::Set(value), durability, |_, _| Ok(Decision::AsPrepared))
+        self.write_one(key, Prepare::SetAlways(value), durability, |_, _| Ok(Decision::AsPrepared))
     }
 
     /// Removes a key. One that is not there costs no log entry.

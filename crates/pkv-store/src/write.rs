@@ -41,21 +41,37 @@ pub(crate) enum Decision {
     Keep,
 }
 
-/// What a write brings along, encoded before any lock is taken.
+/// What a write brings along, encoded before it is known what is there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Prepare<'a> {
+    /// To be set whatever is there: nothing is to be decided, and nothing waits for the current value.
+    SetAlways(&'a [u8]),
     Set(&'a [u8]),
     Remove,
     /// The new value depends on the current one.
     Nothing,
 }
 
+impl Prepare<'_> {
+    /// Whether it takes longer to encode than a lock should be held for it.
+    fn is_long(&self) -> bool {
+        match self {
+            Self::SetAlways(value) | Self::Set(value) => value.len() > SHORT_BYTES_MAX,
+            Self::Remove | Self::Nothing => false,
+        }
+    }
+}
+
+/// A value up to this length is encoded and checksummed while its line of the index is on its way from memory,
+/// which takes about as long; a longer one before the lock is taken.
+const SHORT_BYTES_MAX: usize = 1024;
+
 impl Core {
     /// Writes one key.
     ///
-    /// 1. Limits and state are checked; what does not depend on the current value is encoded and
-    ///    checksummed.
-    /// 2. The shard is locked; conditions and closures see the current value. It is copied if anybody watches.
+    /// 1. Limits and state are checked. A long value is encoded and checksummed.
+    /// 2. The shard is locked. Where the key stands in the index is asked for, and meanwhile a short value is encoded.
+    ///    Conditions and closures see the current value. It is copied if anybody watches.
     /// 3. What open views show of the key is put aside, and the memory that step 5 needs is reserved, so that
     ///    nothing can fail after step 4.
     /// 4. The frame is appended to the log: **the commit point** of `Durability::Process`. If the log has
@@ -73,27 +89,32 @@ impl Core {
         self.admit()?;
         let mut frame = Frame::new();
         let mut buffer = Vec::new();
-        let mut large = encode(&mut frame, key, prepare)?;
-        let mut is_as_prepared = true;
+        let mut is_as_prepared = prepare.is_long();
+        let mut large = if is_as_prepared { encode(&mut frame, key, prepare)? } else { None };
         let hash = self.map.hash(key);
         let index = self.map.shard_index(hash);
         let (seq, replaced, notice) = loop {
             // 2.
             let mut shard = self.map.write(index);
-            let current = shard.get(hash, key);
-            let existed = current.is_some();
-            let value = match decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)? {
-                Decision::AsPrepared => {
-                    // Decided otherwise before the log had room, it left that in the frame.
-                    if !is_as_prepared {
-                        large = encode(&mut frame, key, prepare)?;
-                        is_as_prepared = true;
-                    }
-                    match prepare {
-                        Prepare::Set(value) => Some(value),
-                        Prepare::Remove | Prepare::Nothing => None,
-                    }
-                }
+            if !is_as_prepared {
+                // Also where it was decided otherwise before the log had room, and that is in the frame.
+                shard.prefetch_index(hash);
+                large = encode(&mut frame, key, prepare)?;
+                is_as_prepared = true;
+            }
+            let is_decided = matches!(prepare, Prepare::SetAlways(_));
+            let wants_current = !is_decided || self.watch.is_on();
+            let current = if wants_current { shard.get(hash, key) } else { None };
+            let decision = if is_decided {
+                Decision::AsPrepared
+            } else {
+                decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)?
+            };
+            let value = match decision {
+                Decision::AsPrepared => match prepare {
+                    Prepare::SetAlways(value) | Prepare::Set(value) => Some(value),
+                    Prepare::Remove | Prepare::Nothing => None,
+                },
                 Decision::Set => {
                     large = encode_set(&mut frame, key, &buffer)?;
                     is_as_prepared = false;
@@ -104,7 +125,9 @@ impl Core {
                     is_as_prepared = false;
                     None
                 }
-                Decision::Keep => return Ok(Written { seq: self.log.last_seq(), existed }),
+                Decision::Keep => {
+                    return Ok(Written { seq: self.log.last_seq(), existed: current.is_some() });
+                }
             };
             let notice = self.watch.is_on().then(|| {
                 let new = value.map(|bytes| Noticed::new(bytes, large.as_ref()));
@@ -324,7 +347,7 @@ pub(crate) const VALUE_BYTES_MAX: usize = FRAME_BODY_BYTES_MAX - KEY_BYTES_MAX -
 /// Encodes what a write brings along; returns the shared copy of a large value.
 fn encode(frame: &mut Frame, key: &[u8], prepare: Prepare<'_>) -> Result<Option<Arc<[u8]>>> {
     match prepare {
-        Prepare::Set(value) => encode_set(frame, key, value),
+        Prepare::SetAlways(value) | Prepare::Set(value) => encode_set(frame, key, value),
         Prepare::Remove => encode_remove(frame, key).map(|()| None),
         Prepare::Nothing => check_key(key).map(|()| None),
     }

@@ -336,7 +336,7 @@ impl Core {
         let now_ms = expiry.clock.now_ms();
         let mut record = Vec::new();
         stamp(&mut record, ALWAYS, &now_ms.to_le_bytes());
-        self.write_one(TIME_KEY, Prepare::Set(&record), Durability::Process, |_, _| {
+        self.write_one(TIME_KEY, Prepare::SetAlways(&record), Durability::Process, |_, _| {
             Ok(Decision::AsPrepared)
         })?;
         expiry.has_record.store(true, Ordering::Relaxed);
@@ -392,7 +392,8 @@ impl Core {
         check_key(key)?;
         let mut stored = Vec::new();
         let prepare = match prepare {
-            Prepare::Set(value) => {
+            // Whether it was there depends on its deadline, so the current value is looked at.
+            Prepare::SetAlways(value) | Prepare::Set(value) => {
                 stamp(&mut stored, deadline_ms, value);
                 Prepare::Set(&stored)
             }

@@ -70,6 +70,13 @@ impl Shard {
         table.find(tag, Some).map_or(0, |place| self.chunks.touch_one(Place(place)))
     }
 
+    /// Asks for the line of the index in which a key with this hash stands, and does not wait for it.
+    #[inline]
+    pub(crate) fn prefetch_index(&self, hash: u64) {
+        let (table, tag) = self.buckets.table_of(hash);
+        table.prefetch(tag);
+    }
+
     /// How many keys the shard holds.
     pub(crate) fn entries(&self) -> u64 {
         self.entries

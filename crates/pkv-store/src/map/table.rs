@@ -231,6 +231,14 @@ impl Table {
         self.groups.get(self.home(tag)).map_or(0, |group| group.passed)
     }
 
+    /// Asks for the line in which an entry with this tag is looked for first.
+    #[inline]
+    pub(super) fn prefetch(&self, tag: Tag) {
+        if let Some(group) = self.groups.get(self.home(tag)) {
+            pkv_fs::prefetch(group);
+        }
+    }
+
     /// What `read` makes of the first entry with this tag of which it makes something.
     #[inline]
     pub(super) fn find<R>(&self, tag: Tag, mut read: impl FnMut(u32) -> Option<R>) -> Option<R> {
