@@ -1,10 +1,13 @@
 //! Reading and salvage of any folder: they never change it; what salvage wrote is a store with what it
-//! reported; and where opening finds nothing wrong all of them show the same.
+//! reported; reading for salvage shows and reports the same; reading refuses what opening refuses and else shows
+//! what it shows, and where opening finds nothing wrong all of them show the same.
 
 use std::path::PathBuf;
 
 use pkv_sim::SimFs;
-use pkv_store::{ByteStore, Error, LogWay, ReadOnlyByteStore, RecoveryMode};
+use pkv_store::{
+    ByteStore, Error, LogWay, ReadOnlyByteStore, RecoveryMode, RecoveryReport, SalvageReport,
+};
 
 use super::open_any_folder::folder;
 use super::store::{Contents, DIR, contents, open, options};
@@ -38,10 +41,35 @@ pub fn run(data: &[u8]) {
     if let (Some(saved), Ok(view)) = (&saved, &read_for_salvage) {
         assert_eq!(&shown(view), saved, "salvage and reading for salvage differ");
     }
-    let Ok(store) = open(&fs, LogWay::Written) else { return };
+    if let (Ok(report), Ok(view)) = (&report, &read_for_salvage) {
+        assert_eq!(
+            told(view),
+            told_by(report),
+            "salvage and reading for salvage report other things"
+        );
+    }
+    let store = match open(&fs, LogWay::Written) {
+        Ok(store) => store,
+        Err(error) => {
+            assert!(read.is_err(), "reading shows what opening refuses: {error}");
+            return;
+        }
+    };
     let opened = contents(&store);
-    if let Ok(view) = &read {
-        assert_eq!(shown(view), opened, "reading and opening differ");
+    match &read {
+        Ok(view) => {
+            assert_eq!(shown(view), opened, "reading and opening differ");
+            let is_torn = |report: &RecoveryReport| report.torn.is_some();
+            let torn = is_torn(view.recovery_report());
+            assert_eq!(
+                torn,
+                is_torn(store.recovery_report()),
+                "reading and opening see other ends"
+            );
+        }
+        // Opening makes the folder.
+        Err(Error::NotFound { .. }) => assert!(opened.is_empty()),
+        Err(error) => panic!("opens, but cannot be read: {error}"),
     }
     match (report, saved) {
         (Ok(report), Some(saved)) if report.is_complete() => {
@@ -58,6 +86,17 @@ pub fn run(data: &[u8]) {
 fn image(fs: &SimFs) -> Vec<(PathBuf, Option<Vec<u8>>)> {
     let paths = fs.paths().into_iter().filter(|path| path.starts_with(DIR));
     paths.map(|path| (path.clone(), fs.contents(&path))).collect()
+}
+
+/// What was kept and lost; whether a log that is in use, but holds nothing, is one does not matter.
+fn told_by(report: &SalvageReport) -> SalvageReport {
+    let mut report = report.clone();
+    (report.destination, report.logs) = (None, 0);
+    report
+}
+
+fn told(view: &ReadOnlyByteStore) -> SalvageReport {
+    told_by(view.recovery_report().salvage.as_deref().expect("a report"))
 }
 
 fn shown(view: &ReadOnlyByteStore) -> Contents {

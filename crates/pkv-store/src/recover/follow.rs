@@ -9,7 +9,7 @@ use std::time::Duration;
 use pkv_format::FRAME_HEADER_BYTES;
 use pkv_snapshot_set::{FileSnapshotSet, SnapshotInfo, SnapshotType};
 
-use super::logs::{Fate, LogRead, open_logs};
+use super::logs::{Fate, LogRead, Look, forget_unused, open_logs};
 use super::replay::resume;
 use super::{Contents, ReadOptions, TornEnd, read, read_root, salvage};
 use crate::error::{Error, Result};
@@ -68,14 +68,14 @@ fn read_once(options: &ReadOptions<'_>, mode: RecoveryMode) -> Result<Contents> 
     let restore: Vec<SnapshotInfo> = scan.get_snapshots_to_restore().into_iter().cloned().collect();
     let mut contents = read(&restore, options)?;
     contents.report.mode = mode;
-    refuse_torn(&contents, mode)?;
+    refuse_torn(&contents)?;
     contents.note_tail();
     Ok(contents)
 }
 
-fn refuse_torn(contents: &Contents, mode: RecoveryMode) -> Result<()> {
+fn refuse_torn(contents: &Contents) -> Result<()> {
     match &contents.report.torn {
-        Some(torn) if mode == RecoveryMode::Strict => Err(torn_error(torn)),
+        Some(torn) if contents.report.mode == RecoveryMode::Strict => Err(torn_error(torn)),
         _ => Ok(()),
     }
 }
@@ -150,6 +150,7 @@ pub(crate) fn follow(options: &ReadOptions<'_>, contents: &mut Contents) -> Resu
     let opened = open_logs(options, &newer, tail.header.as_ref())?;
     let mut logs = vec![LogRead { dropped_bytes: 0, ..tail }];
     logs.extend(opened.0);
+    forget_unused(&mut logs, Look::FirstFrame)?;
     // 3.
     let result = resume(options, &contents.map, &mut logs, &mut contents.logs);
     let report = &mut contents.report;
@@ -170,7 +171,7 @@ pub(crate) fn follow(options: &ReadOptions<'_>, contents: &mut Contents) -> Resu
     logs.drain(..last.unwrap_or(0));
     contents.logs.logs = logs;
     report.torn = None;
-    if contents.logs.judge(report).is_err() {
+    if contents.logs.judge(report).is_err() || refuse_torn(contents).is_err() {
         return Ok(None);
     }
     contents.note_tail();

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use pkv_format::{
-    FRAMES_OFFSET, FileHeader, FileKind, HeaderError, Scanner, Seal, Step, Successor,
-};
+use pkv_format::{FRAMES_OFFSET, FileHeader, FileKind, HeaderError, Seal, Successor, frame_bytes};
 use pkv_fs::File;
 use pkv_snapshot_set::SnapshotInfo;
 
@@ -14,6 +12,9 @@ use super::window::Window;
 use super::{ReadOptions, RecoveryReport, TornEnd, open_for_reading};
 use crate::error::{Error, Result};
 use crate::frame::bytes_u64;
+
+/// A log in use begins with its link, of which no more is looked at to tell that it is.
+const LINK_BYTES: usize = frame_bytes(size_of::<[u64; 3]>());
 
 /// How much of a file is searched for its last byte at a time.
 const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
@@ -160,9 +161,11 @@ pub(super) fn open_logs(
             ));
         };
         let file = open_for_reading(options.fs, path)?;
+        let header = read_header(&*file)?;
+        // Beside a writer: what has a header has its size.
         let file_bytes = file.len()?;
         let mut bad_header = None;
-        let header = match read_header(&*file)? {
+        let header = match header {
             Ok(header) => Some(header),
             Err(newer @ HeaderError::Newer { .. }) => return Err(header_error(path, &newer)),
             // No frame was written before the header was synced, so that without frames it was the
@@ -206,27 +209,52 @@ pub(super) fn open_logs(
             dropped_bytes: 0,
         });
     }
-    if options.live {
-        forget_unused(&mut logs)?;
-    }
     Ok(OpenedLogs(logs))
 }
 
-/// Forgets the logs behind the newest that is in use now, as its first frame shows. Of those before it
-/// nothing is written any more; those behind it may be taken into use while the others are read, and
-/// would then seem to begin too late.
-fn forget_unused(logs: &mut Vec<LogRead>) -> Result<()> {
+/// How closely a log is looked at before it counts as unused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// At its first frame: what a writer has made ahead since the last reading has nothing behind it.
+    FirstFrame,
+    /// At all of it.
+    Whole,
+}
+
+/// Forgets the logs behind the newest that is in use now, beside a writer. Of those before it nothing is written
+/// any more; those behind it may be taken into use while the others are read, and would then seem to begin too
+/// late. In use is each that holds anything, whole or not: what was lost of it is for replay to say.
+pub(super) fn forget_unused(logs: &mut Vec<LogRead>, look: Look) -> Result<()> {
     for (index, log) in logs.iter().enumerate().rev() {
-        let Some(header) = &log.header else { continue };
-        let mut frame = [0; 48];
-        let got = log.file.read_at(FRAMES_OFFSET, &mut frame)?;
-        let frame = frame.get(..got).unwrap_or_default();
-        if let Step::Frame(_) = Scanner::new(header.seed(), FRAMES_OFFSET, frame).next_frame() {
+        let is_in_use = match &log.header {
+            // Only one that was used is cut.
+            Some(header) => {
+                log.file_bytes < header.segment_bytes
+                    || has_frames(&*log.file, &log.path, log.file_bytes, look)?
+            }
+            None => log.bad_header.is_some(),
+        };
+        if is_in_use {
             logs.truncate(index + 1);
             break;
         }
     }
     Ok(())
+}
+
+/// Whether anything but zeros stands where a log has its frames.
+pub(super) fn has_frames(
+    file: &dyn File,
+    path: &Path,
+    file_bytes: u64,
+    look: Look,
+) -> Result<bool> {
+    let mut first = [0; LINK_BYTES];
+    file.read_at(FRAMES_OFFSET, &mut first)?;
+    if first.iter().any(|byte| *byte != 0) {
+        return Ok(true);
+    }
+    Ok(look == Look::Whole && last_nonzero(file, path, file_bytes, FRAMES_OFFSET)?.is_some())
 }
 
 /// Whether a file without a header can be one whose creation was interrupted: empty, or of at least

@@ -259,7 +259,7 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
 
     let shards = full.map(|info| load::open_shards(options, info)).transpose()?;
     let first = shards.iter().flatten().next().map(|shard| &shard.header);
-    let logs = logs::open_logs(options, &logs, first)?;
+    let mut logs = logs::open_logs(options, &logs, first)?;
     let first = shards.iter().flatten().map(|shard| &shard.header).chain(logs.headers()).next();
     let mut identity = first.map(identity_of);
     if let Some(identity) = &mut identity {
@@ -270,6 +270,9 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
                 newest_value_schema(shards.as_deref(), &logs).unwrap_or_default().to_owned()
             }
         };
+    }
+    if options.live {
+        logs::forget_unused(&mut logs.0, logs::Look::Whole)?;
     }
     let map = Map::new(&MapOptions {
         shards: options.map_shards,

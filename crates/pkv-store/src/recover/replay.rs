@@ -16,8 +16,11 @@ use pkv_fs::Access;
 use pkv_snapshot_set::{LOCK_FILE_NAME, SnapshotFileName, SnapshotOrdinal, SnapshotType};
 
 use super::apply::{Run, apply};
+use super::file::read_header;
 use super::load::Base;
-use super::logs::{Fate, LogRead, Logs, Named, OpenedLogs, Piece, Stop, last_nonzero};
+use super::logs::{
+    Fate, LogRead, Logs, Look, Named, OpenedLogs, Piece, Stop, has_frames, last_nonzero,
+};
 use super::upgrade::FileUpgrade;
 use super::window::Window;
 use super::{Phase, Progress, ReadOptions, RecoveryReport};
@@ -175,7 +178,7 @@ impl Replay<'_> {
             }
         }
         if let (Some(named), None) = (&named, &replay.stop)
-            && !(replay.options.live && replay.is_there(named.ordinal))
+            && !(replay.options.live && replay.is_there(named)?)
         {
             let reason = format!("log {} follows here and is missing", named.ordinal);
             return Err(Error::damaged(&named.by, 0, reason));
@@ -183,13 +186,23 @@ impl Replay<'_> {
         Ok(kept)
     }
 
-    /// Whether there is a log of this ordinal now, one that was taken into use since the folder was listed.
-    fn is_there(&self, ordinal: u64) -> bool {
-        let name = SnapshotFileName::new(SnapshotType::Diff, SnapshotOrdinal(ordinal), 0, 1);
-        name.is_some_and(|name| {
-            let path = self.options.dir.join(name.to_string());
-            self.options.fs.open(&path, Access::Read).is_ok()
-        })
+    /// Whether this log is there now, one that was taken into use since the folder was looked at. One that lost its
+    /// header or its first frame is not.
+    fn is_there(&self, named: &Named) -> Result<bool> {
+        let ordinal = SnapshotOrdinal(named.ordinal);
+        let Some(name) = SnapshotFileName::new(SnapshotType::Diff, ordinal, 0, 1) else {
+            return Ok(false);
+        };
+        let path = self.options.dir.join(name.to_string());
+        let Ok(file) = self.options.fs.open(&path, Access::Read) else { return Ok(false) };
+        let Ok(header) = read_header(&*file)? else { return Ok(false) };
+        let bytes = file.len()?;
+        let is_empty = || {
+            let frames = has_frames(&*file, &path, bytes, Look::Whole)?;
+            Ok::<bool, Error>(bytes == header.segment_bytes && !frames)
+        };
+        Ok(header.salt == named.salt
+            && (has_frames(&*file, &path, bytes, Look::FirstFrame)? || is_empty()?))
     }
 }
 
@@ -474,7 +487,7 @@ impl Replay<'_> {
         let cannot_read = |what, why| format!("{what} that cannot be read: {why}");
         if frame.kind == FrameKind::Link {
             let link = Link::decode(frame.body).map_err(|why| cannot_read("a link", why))?;
-            self.check_link(&link, previous)?;
+            self.check_link(&link, log.ordinal, previous)?;
             if log.linked {
                 return Err("a second link".to_owned().into());
             }
@@ -514,7 +527,12 @@ impl Replay<'_> {
     /// A log whose predecessor is not there is damage, whatever the watermarks say: the name and the header of
     /// a log are durable before its first frame, and logs are removed from the newest down. One that is
     /// there and does not count lost its own link, which is as torn as any other frame.
-    fn check_link(&self, link: &Link, previous: Option<(u64, u64)>) -> Result<(), Flaw> {
+    fn check_link(
+        &self,
+        link: &Link,
+        log_ordinal: u64,
+        previous: Option<(u64, u64)>,
+    ) -> Result<(), Flaw> {
         let (ordinal, salt) = match previous {
             Some(previous) => previous,
             None if self.based => return Ok(()),
@@ -527,7 +545,8 @@ impl Replay<'_> {
             0 => format!("it follows log {}, which is missing or empty", link.previous_ordinal),
             _ => format!("it follows log {}, not log {ordinal} before it", link.previous_ordinal),
         };
-        let damage = !self.there.contains(&(link.previous_ordinal, link.previous_salt));
+        let damage = link.previous_ordinal >= log_ordinal
+            || !self.there.contains(&(link.previous_ordinal, link.previous_salt));
         Err(Flaw { reason, damage })
     }
 
