@@ -365,6 +365,18 @@ mod tests {
         assert_eq!(titles.len(), count);
     }
 
+    /// Some stood twice beside the same figure, and were measured twice.
+    #[test]
+    fn no_row_asks_an_engine_twice() {
+        for row in rows(Scale::FULL) {
+            for (index, other) in row.others.iter().enumerate() {
+                let before = row.others.iter().take(index);
+                let twice = before.filter(|before| before.job == other.job).count();
+                assert_eq!(twice, 0, "{}: {:?}", row.title, other.job.engine);
+            }
+        }
+    }
+
     #[test]
     fn no_row_asks_an_engine_for_what_it_does_not_offer() {
         for row in rows(Scale::FULL) {
