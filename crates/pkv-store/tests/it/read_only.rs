@@ -351,6 +351,7 @@ fn compare_ways(place: &Place, image: &Image, what: &str) {
     let path = place.at("looked at");
     let options = small().background(false);
     image.write(&path);
+    let mut is_whole = false;
     for mode in [RecoveryMode::TornTail, RecoveryMode::Strict] {
         let options = options.clone().recovery(mode);
         let read = ReadOnlyByteStore::open(&path, &options);
@@ -363,6 +364,7 @@ fn compare_ways(place: &Place, image: &Image, what: &str) {
                 let [of_view, of_store] = [view.recovery_report(), store.recovery_report()]
                     .map(|report| (report.last_seq, report.watermark, report.torn.is_some()));
                 assert_eq!(of_view, of_store, "{what}");
+                is_whole = mode == RecoveryMode::Strict;
             }
             (Err(left), Err(right)) => {
                 let same = std::mem::discriminant(left) == std::mem::discriminant(right);
@@ -380,6 +382,7 @@ fn compare_ways(place: &Place, image: &Image, what: &str) {
     // Whether a log that is in use, but holds nothing, is one.
     plan.logs = read.logs;
     assert_eq!(*read, plan, "{what}");
+    assert!(is_whole == plan.is_complete(), "{what}: {plan:?}");
 }
 
 #[test]

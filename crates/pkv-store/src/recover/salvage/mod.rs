@@ -25,7 +25,7 @@ use pkv_snapshot_set::{
 
 use super::file::{NameSays, check_name, check_store, header_error};
 use super::logs::Logs;
-use super::{Contents, ReadOptions, RecoveryReport, Types, identity_of, read};
+use super::{Contents, ReadOptions, RecoveryReport, TornEnd, Types, identity_of, read};
 use crate::error::{Error, Result};
 use crate::expiry;
 use crate::folder::Identity;
@@ -37,18 +37,18 @@ use window::SalvageWindow;
 /// The steps at the head of this file. Changes nothing on disk.
 pub(crate) fn salvage(options: &ReadOptions<'_>) -> Result<Contents> {
     // 1. and 2.
-    let base = match whole_base(options)? {
+    let (base, flaw) = match whole_base(options)? {
         Base::Clean(contents, passed_over) => {
             return Ok(clean(options, *contents, passed_over));
         }
-        Base::Full(ordinal) => Some(ordinal),
-        Base::None => None,
+        Base::Full(ordinal, torn) => (Some(ordinal), Some(torn)),
+        Base::None(flaw) => (None, flaw),
     };
     // 3. and 4.
     let files = list(options)?;
     let mut salvage = Salvage::new(options, &files, base)?;
     salvage.run(&files, base)?;
-    Ok(salvage.finish())
+    Ok(salvage.finish(flaw))
 }
 
 /// What the contents are built on.
@@ -56,9 +56,25 @@ enum Base {
     /// All is whole: the contents, and the snapshots that were not needed.
     Clean(Box<Contents>, Vec<u64>),
     /// This full snapshot is whole, and so are the logs from it on; but their end is torn.
-    Full(u64),
-    /// None is.
-    None,
+    Full(u64, Lost),
+    /// None is; what opening says to it.
+    None(Option<Lost>),
+}
+
+impl From<&TornEnd> for Lost {
+    fn from(torn: &TornEnd) -> Self {
+        let TornEnd { path, offset, bytes_dropped: bytes, reason, .. } = torn.clone();
+        Self { path, offset, bytes, reason, is_torn: true }
+    }
+}
+
+/// What opening refuses, as the report lists it.
+fn refused(dir: &Path, error: &Error) -> Lost {
+    let (path, offset, reason) = match error {
+        Error::Damaged { path, offset, reason } => (path.clone(), *offset, reason.clone()),
+        other => (dir.to_path_buf(), 0, other.to_string()),
+    };
+    Lost { path, offset, bytes: 0, reason, is_torn: false }
 }
 
 /// Tries the full snapshots from the newest down: the first from which opening would come to its end.
@@ -78,6 +94,7 @@ fn whole_base(options: &ReadOptions<'_>) -> Result<Base> {
     let mut passed_over: Vec<u64> = Vec::new();
     // Nothing may be missing that a newer snapshot held.
     let mut end_seq = 0;
+    let mut flaw = None;
     if let Some(newest) = newest_named.filter(|newest| candidates.first() != Some(&Some(*newest))) {
         passed_over.push(newest.0);
         end_seq = newest_end_seq(options, newest)?;
@@ -100,21 +117,26 @@ fn whole_base(options: &ReadOptions<'_>) -> Result<Base> {
                 passed_over.sort_unstable();
                 return Ok(match (&contents.report.torn, candidate) {
                     (None, _) => Base::Clean(Box::new(contents), passed_over),
-                    (Some(_), Some(full)) => Base::Full(full.0),
-                    (Some(_), None) => Base::None,
+                    (Some(torn), Some(full)) => Base::Full(full.0, torn.into()),
+                    (Some(torn), None) => Base::None(Some(torn.into())),
                 });
             }
             Err(
                 error @ (Error::NewerFormat { .. } | Error::WrongType { .. } | Error::OutOfMemory),
             ) => return Err(error),
-            Ok(_) | Err(_) => {}
+            Ok(contents) => flaw = flaw.or(contents.report.torn.as_ref().map(Lost::from)),
+            Err(error) => flaw = flaw.or_else(|| Some(refused(options.dir, &error))),
         }
         if let Some(full) = candidate {
             passed_over.push(full.0);
             end_seq = end_seq.max(newest_end_seq(options, full)?);
         }
     }
-    Ok(Base::None)
+    if let Some(problem) = scan.problems.first() {
+        let problem = pkv_snapshot_set::Error::from(problem.clone()).into();
+        flaw = flaw.or_else(|| Some(refused(options.dir, &problem)));
+    }
+    Ok(Base::None(flaw))
 }
 
 /// Whether the names of the folder lack a log, or have something else in its place.
@@ -378,7 +400,9 @@ impl<'a> Salvage<'a> {
         }
     }
 
-    fn finish(mut self) -> Contents {
+    /// `flaw`: what opening says to the folder. Every loss that salvage finds says more; where it finds none, since
+    /// all that is there is whole but not what belongs there, this is the one.
+    fn finish(mut self, flaw: Option<Lost>) -> Contents {
         let watermark = self.report.watermark;
         for (mut lost, seq) in std::mem::take(&mut self.lost_in_logs) {
             lost.is_torn = seq > watermark;
@@ -387,6 +411,11 @@ impl<'a> Salvage<'a> {
         for (first_seq, last_seq, path) in std::mem::take(&mut self.gaps) {
             let was_synced = first_seq <= watermark;
             self.report.gap(Gap { first_seq, last_seq, path, was_synced });
+        }
+        if let Some(flaw) = flaw
+            && self.report.is_complete()
+        {
+            self.report.lose(flaw);
         }
         let usage = self.map.usage();
         let hidden =
