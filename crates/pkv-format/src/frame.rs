@@ -205,6 +205,38 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
+    /// The frame at `offset` whose header was checked before, with its body, which was not: for a reader that keeps
+    /// headers and offsets while the bytes stay where they are.
+    ///
+    /// ```
+    /// use pkv_format::{Frame, FrameHeader, FrameKind};
+    ///
+    /// let header = FrameHeader::for_body(FrameKind::Data, 1, b"body")?;
+    /// assert!(Frame::new(&header, 4096, b"body").check_body().is_ok());
+    /// assert!(Frame::new(&header, 4096, b"busy").check_body().is_err());
+    /// # Ok::<(), pkv_format::EncodeError>(())
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn new(header: &FrameHeader, offset: u64, body: &'a [u8]) -> Frame<'a> {
+        let FrameHeader { kind, seq, body_crc, .. } = *header;
+        Frame { offset, kind, seq, body_crc, body }
+    }
+
+    /// The frame's header.
+    #[inline]
+    #[must_use]
+    pub fn header(&self) -> FrameHeader {
+        let Frame { kind, seq, body_crc, body, .. } = *self;
+        // No body is longer: that was checked with the header.
+        FrameHeader {
+            kind,
+            seq,
+            body_crc,
+            body_bytes: u32::try_from(body.len()).unwrap_or(u32::MAX),
+        }
+    }
+
     /// Checks the body against its checksum; needed after [`crate::Scanner::next_unchecked_body`] alone.
     #[inline]
     pub fn check_body(&self) -> Result<(), BadFrame> {

@@ -131,8 +131,7 @@ fn split_frame<'a>(
         .split_at_checked(FRAME_HEADER_BYTES)
         .and_then(|(_, behind)| behind.split_at_checked(body_bytes))
         .ok_or(whole_bytes)?;
-    let FrameHeader { kind, seq, body_crc, .. } = *header;
-    Ok((Frame { offset, kind, seq, body_crc, body }, padding, rest))
+    Ok((Frame::new(header, offset, body), padding, rest))
 }
 
 /// The first multiple of 8, from `base_offset` on, at which a whole valid frame stands within `bytes`.

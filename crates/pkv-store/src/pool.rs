@@ -39,7 +39,23 @@ impl IoPool {
         items.iter().map(work).collect()
     }
 
-    /// The same with half of the threads at most, for work beside which others must go on as before. Where
+    /// The same, with `beside` called meanwhile; returns its answer, too.
+    pub(crate) fn map_beside<T: Sync, R: Send, B: Send>(
+        &self,
+        items: &[T],
+        work: impl Fn(&T) -> R + Sync,
+        beside: impl FnOnce() -> B + Send,
+    ) -> (Vec<R>, B) {
+        if let Some(pool) = self.pool() {
+            let all = || items.par_iter().with_max_len(1).map(&work).collect();
+            // The second one is what other threads take from the one that begins here.
+            let (beside, answers) = pool.install(|| rayon::join(beside, all));
+            return (answers, beside);
+        }
+        (items.iter().map(work).collect(), beside())
+    }
+
+    /// [`IoPool::map`] with half of the threads at most, for work beside which others must go on as before. Where
     /// that is one, it is the caller's.
     pub(crate) fn map_in_background<T: Sync, R: Send>(
         &self,
@@ -79,6 +95,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+
+    #[test]
+    fn work_beside_other_work_is_done_once_and_in_order() {
+        for threads in [1, 2, 3] {
+            let pool = IoPool::new(threads);
+            let items: Vec<usize> = (0..64).collect();
+            let (answers, beside) = pool.map_beside(&items, |item| item * 2, || "beside");
+            assert!(answers.into_iter().eq((0..64).map(|item| item * 2)), "{threads}");
+            assert_eq!(beside, "beside");
+        }
+    }
 
     #[test]
     fn work_in_the_background_leaves_half_of_the_threads() {

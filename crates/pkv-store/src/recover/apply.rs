@@ -6,44 +6,74 @@ use super::upgrade::FileUpgrade;
 use crate::error::{Error, Result};
 use crate::map::{Map, NewValue};
 
+/// So many keys of a shard are looked up together before the first of them is changed: what they miss in the
+/// cache is waited for once. Behind them the shard is unlocked, for those who read meanwhile.
+const TOGETHER: usize = 32;
+
 /// A run of frames whose bodies were checked and taken apart.
 pub(super) struct Run<'a> {
-    /// Those before the first bad one.
-    pub(super) frames: &'a [Frame<'a>],
-    pub(super) operations: Vec<Placed<'a>>,
-    /// How many operations there are up to and with each frame.
+    operations: Vec<Placed<'a>>,
+    /// How many operations there are up to and with each frame, of those before the first bad one.
     ends: Vec<usize>,
-    first_offset: u64,
+    /// Numbers of operations, those of one group of shards behind those of another, each in order.
+    by_group: Vec<usize>,
+    /// Where each group begins among them, and where the last one ends.
+    groups: Vec<usize>,
+    /// How many operations count.
+    counted: usize,
     pub(super) bad: Option<(u64, String)>,
 }
 
 /// An operation and the hash of its key.
-pub(super) struct Placed<'a> {
+struct Placed<'a> {
     hash: u64,
     operation: Operation<'a>,
 }
 
+impl Placed<'_> {
+    /// Reads the lines where key and value end.
+    fn touch(&self) -> u8 {
+        match self.operation {
+            Operation::Set { key, value } => {
+                key.last().copied().unwrap_or(0) ^ value.last().copied().unwrap_or(0)
+            }
+            Operation::Remove { .. } | Operation::Clear => 0,
+        }
+    }
+}
+
 impl<'a> Run<'a> {
-    pub(super) fn read(map: &Map, frames: &'a [Frame<'a>]) -> Self {
+    /// `groups`: in how many groups the shards are applied to, a power of two and no more than there are shards.
+    pub(super) fn read(
+        map: &Map,
+        groups: usize,
+        frames: impl ExactSizeIterator<Item = Frame<'a>>,
+    ) -> Self {
         let mut run = Self {
-            frames,
             operations: Vec::with_capacity(frames.len()),
             ends: Vec::with_capacity(frames.len()),
-            first_offset: 0,
+            by_group: Vec::new(),
+            groups: Vec::new(),
+            counted: 0,
             bad: None,
         };
-        run.first_offset = frames.first().map_or(0, |frame| frame.offset);
-        for (index, frame) in frames.iter().enumerate() {
+        for frame in frames {
             let before = run.operations.len();
-            if let Err(reason) = run.take_apart(map, frame) {
+            if let Err(reason) = run.take_apart(map, &frame) {
                 run.operations.truncate(before);
                 run.bad = Some((frame.offset, reason));
-                run.frames = frames.get(..index).unwrap_or_default();
                 break;
             }
             run.ends.push(run.operations.len());
         }
+        run.counted = run.operations.len();
+        run.group(map, groups);
         run
+    }
+
+    /// How many frames stand before the first bad one.
+    pub(super) fn frames(&self) -> usize {
+        self.ends.len()
     }
 
     fn take_apart(&mut self, map: &Map, frame: &Frame<'a>) -> Result<(), String> {
@@ -68,51 +98,110 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// How many operations this frame of the run has.
-    pub(super) fn operations_of(&self, frame: &Frame<'_>) -> usize {
-        let Ok(index) = self.frames.binary_search_by_key(&frame.offset, |frame| frame.offset)
-        else {
-            return 0;
+    /// Sorts the operations by the group of shards that they concern: all of them, where it is a clear.
+    fn group(&mut self, map: &Map, groups: usize) {
+        let shards_each = map.shards() / groups;
+        let groups_of = |placed: &Placed<'_>| match placed.operation {
+            Operation::Clear => 0..groups,
+            Operation::Set { .. } | Operation::Remove { .. } => {
+                let group = map.shard_index(placed.hash) / shards_each;
+                group..group + 1
+            }
         };
-        let end = self.ends.get(index).copied().unwrap_or(0);
-        let start =
-            index.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
-        end - start
+        // First how many there are in each, then where each begins.
+        let mut next = vec![0; groups + 1];
+        for group in self.operations.iter().flat_map(groups_of) {
+            if let Some(count) = next.get_mut(group + 1) {
+                *count += 1;
+            }
+        }
+        let mut sum = 0;
+        for start in &mut next {
+            sum += *start;
+            *start = sum;
+        }
+        self.groups.clone_from(&next);
+        self.by_group = vec![0; sum];
+        for (number, placed) in self.operations.iter().enumerate() {
+            for group in groups_of(placed) {
+                let Some(next) = next.get_mut(group) else { continue };
+                if let Some(slot) = self.by_group.get_mut(*next) {
+                    *slot = number;
+                }
+                *next += 1;
+            }
+        }
+    }
+
+    /// Has only the operations count that stand before this frame of the run.
+    pub(super) fn end_before(&mut self, frame: usize) {
+        let before = frame.checked_sub(1).and_then(|before| self.ends.get(before));
+        self.counted = before.copied().unwrap_or(0);
+    }
+
+    /// The operations of one group that count, in order.
+    fn of_group(&self, group: usize) -> impl Iterator<Item = &Placed<'a>> {
+        let bounds = self.groups.get(group).zip(self.groups.get(group + 1));
+        let numbers = bounds.and_then(|(start, end)| self.by_group.get(*start..*end));
+        let counted = self.operations.get(..self.counted).unwrap_or_default();
+        // In order, so those that do not count are the last ones.
+        numbers.unwrap_or_default().iter().map_while(|number| counted.get(*number))
     }
 }
 
 /// Applies the operations of one group of shards, in order.
 pub(super) fn apply(
     map: &Map,
-    runs: &[&[Placed<'_>]],
+    runs: &[Run<'_>],
     group: usize,
     groups: usize,
     upgrade: Option<FileUpgrade<'_>>,
 ) -> Result<()> {
     let mut upgraded = Vec::new();
-    let mine = |shard: usize| shard * groups / map.shards() == group;
-    for placed in runs.iter().copied().flatten() {
-        let shard = map.shard_index(placed.hash);
-        match placed.operation {
-            Operation::Set { key, mut value } if mine(shard) => {
-                if let Some(upgrade) = upgrade {
-                    upgrade.convert(value, &mut upgraded)?;
-                    value = &upgraded;
+    let mut operations = runs.iter().flat_map(|run| run.of_group(group)).peekable();
+    let mut together: Vec<&Placed<'_>> = Vec::with_capacity(TOGETHER);
+    while let Some(first) = operations.next() {
+        if let Operation::Clear = first.operation {
+            let each = map.shards() / groups;
+            for shard in group * each..(group + 1) * each {
+                drop(map.write(shard).take_contents());
+            }
+            continue;
+        }
+        let index = map.shard_index(first.hash);
+        together.clear();
+        together.push(first);
+        let is_same = |placed: &&Placed<'_>| {
+            !matches!(placed.operation, Operation::Clear) && map.shard_index(placed.hash) == index
+        };
+        while together.len() < TOGETHER
+            && let Some(placed) = operations.next_if(is_same)
+        {
+            together.push(placed);
+        }
+        let mut shard = map.write(index);
+        let touched = together
+            .iter()
+            .fold(0, |all, placed| all ^ shard.touch_index(placed.hash) ^ placed.touch());
+        std::hint::black_box(touched);
+        let touched = together.iter().fold(0, |all, placed| all ^ shard.touch_record(placed.hash));
+        std::hint::black_box(touched);
+        for placed in &together {
+            match placed.operation {
+                Operation::Set { key, mut value } => {
+                    if let Some(upgrade) = upgrade {
+                        upgrade.convert(value, &mut upgraded)?;
+                        value = &upgraded;
+                    }
+                    let value = NewValue::new(value).map_err(|_| Error::OutOfMemory)?;
+                    shard
+                        .reserve(placed.hash, key.len(), &value)
+                        .map_err(|_| Error::OutOfMemory)?;
+                    drop(shard.set(placed.hash, key, value));
                 }
-                let value = NewValue::new(value).map_err(|_| Error::OutOfMemory)?;
-                let mut shard = map.write(shard);
-                shard.reserve(placed.hash, key.len(), &value).map_err(|_| Error::OutOfMemory)?;
-                drop(shard.set(placed.hash, key, value));
+                Operation::Remove { key } => drop(shard.remove(placed.hash, key)),
+                Operation::Clear => {}
             }
-            Operation::Remove { key } if mine(shard) => {
-                drop(map.write(shard).remove(placed.hash, key));
-            }
-            Operation::Clear => {
-                for shard in (0..map.shards()).filter(|shard| mine(*shard)) {
-                    drop(map.write(shard).take_contents());
-                }
-            }
-            Operation::Set { .. } | Operation::Remove { .. } => {}
         }
     }
     Ok(())

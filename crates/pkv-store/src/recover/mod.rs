@@ -16,6 +16,7 @@ mod logs;
 mod repair;
 mod replay;
 mod salvage;
+mod scan;
 mod upgrade;
 mod window;
 

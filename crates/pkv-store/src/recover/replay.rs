@@ -21,6 +21,7 @@ use super::load::Base;
 use super::logs::{
     Fate, LogRead, Logs, Look, Named, OpenedLogs, Piece, Stop, has_frames, last_nonzero,
 };
+use super::scan::{End, Flaw, Found, Scan, ScanFrom, Then, WINDOW_BYTES};
 use super::upgrade::FileUpgrade;
 use super::window::Window;
 use super::{Phase, Progress, ReadOptions, RecoveryReport};
@@ -28,11 +29,12 @@ use crate::error::{Error, Result};
 use crate::frame::bytes_u64;
 use crate::map::Map;
 
-/// How much of a log is in memory at a time; a larger frame gets as much as it needs.
-const WINDOW_BYTES: u64 = 4 * 1024 * 1024;
+/// Shards are applied to in so many groups at most, each by one thread at a time. More than there are threads, so
+/// that none waits long for the others.
+const GROUPS_MAX: usize = 64;
 
-/// With fewer bytes left in a window, zeros do not say that the log ends there.
-const HEADER_ROOM_BYTES: u64 = 24;
+/// With fewer frames another thread would cost more than it saves.
+const FRAMES_EACH_MIN: usize = 64;
 
 /// How often the end of a log is followed while a writer moves it, how often a bad frame is read again
 /// that does not change, and the pause before.
@@ -222,31 +224,6 @@ struct Replay<'a> {
     bytes_total: u64,
 }
 
-/// Why reading a log's frames came to an end.
-enum End {
-    /// At zeros, or exactly at the file's end.
-    Clean,
-    /// At a seal.
-    Sealed,
-    /// At the place to which a writer has come just now.
-    Moving,
-    /// At something that is no frame, or not the one that belongs there.
-    Bad(Flaw),
-}
-
-/// What is wrong with a frame.
-struct Flaw {
-    reason: String,
-    /// No crash explains it.
-    damage: bool,
-}
-
-impl From<String> for Flaw {
-    fn from(reason: String) -> Self {
-        Self { reason, damage: false }
-    }
-}
-
 impl Replay<'_> {
     /// Replays one log. `other_named`: a log that comes later is known to follow here, so that this one
     /// was never used. `named`: another file says that this one is in use.
@@ -360,6 +337,12 @@ impl Replay<'_> {
     }
 
     /// Applies whole frames in order; returns where they end and why.
+    ///
+    /// 1. The frames of the first window are found.
+    /// 2. Their bodies are checked and taken apart, a run of frames for each thread.
+    /// 3. What counts is decided in order.
+    /// 4. It is applied, each thread to shards of its own; meanwhile the frames of the next window are found, which
+    ///    only one thread can do, since each says where the next one begins. Then comes step 2 for these.
     fn frames(
         &mut self,
         log: &mut LogRead,
@@ -368,113 +351,77 @@ impl Replay<'_> {
     ) -> Result<(u64, End)> {
         let file = Arc::clone(&log.file);
         let path = log.path.clone();
-        let mut window = Window::new(&*file, &path, log.file_bytes).live(self.options.live);
-        let mut offset = log.end;
-        let mut want = WINDOW_BYTES;
+        let first = ScanFrom { offset: log.end, bytes: WINDOW_BYTES };
         if log.file_bytes <= FRAMES_OFFSET {
             return Ok((FRAMES_OFFSET, End::Clean));
         }
+        let window = || Window::new(&*file, &path, log.file_bytes).live(self.options.live);
+        let (mut now, mut next) = (Scan::new(window()), Scan::new(window()));
+        let (pool, map, seed) = (self.options.pool, self.map, header.seed());
+        let upgrade = FileUpgrade::of(self.options, &path, &header.value_schema);
+        // 1.
+        let mut then = now.read(seed, first)?;
         loop {
-            window.read(offset, want)?;
-            log.file_bytes = window.file_bytes();
-            want = WINDOW_BYTES;
-            self.tell(window.bytes().len());
-            let mut frames = Vec::new();
-            let mut scanner = Scanner::new(header.seed(), offset, window.bytes());
-            // `None`: the window is used up and the file goes on.
-            let mut ended = loop {
-                match scanner.next_unchecked_body() {
-                    Step::Frame(frame) => {
-                        let sealed = frame.kind == FrameKind::Seal;
-                        frames.push(frame);
-                        if sealed {
-                            break Some((scanner.offset(), End::Sealed));
-                        }
-                    }
-                    // The end of the window, or too near to it for a header.
-                    Step::End { offset: at }
-                        if !window.at_end() && at + HEADER_ROOM_BYTES > window.end() =>
-                    {
-                        offset = at;
-                        break None;
-                    }
-                    Step::End { offset: at } => break Some((at, End::Clean)),
-                    Step::Partial { offset: at, bytes }
-                        if at.saturating_add(bytes_u64(bytes)) <= log.file_bytes =>
-                    {
-                        offset = at;
-                        want = want.max(bytes_u64(bytes));
-                        break None;
-                    }
-                    Step::Partial { offset: at, .. } => {
-                        break Some((
-                            at,
-                            End::Bad(Flaw::from(
-                                "a frame that runs past the end of the file".to_owned(),
-                            )),
-                        ));
-                    }
-                    Step::Bad { offset: at, why } => {
-                        break Some((at, End::Bad(format!("no valid frame: {why}").into())));
-                    }
+            log.file_bytes = now.file_bytes();
+            self.tell(now.bytes_read());
+            // 2.
+            let frames = now.frames();
+            let groups =
+                if frames.len() < FRAMES_EACH_MIN { 1 } else { map.shards().min(GROUPS_MAX) };
+            let groups: Vec<usize> = (0..groups).collect();
+            let run_len = frames.len().div_ceil(pool.threads().max(1) * 2).max(FRAMES_EACH_MIN);
+            let runs: Vec<&[Found]> = frames.chunks(run_len).collect();
+            let read = |run: &&[Found]| {
+                Run::read(map, groups.len(), run.iter().map(|found| now.frame(found)))
+            };
+            let mut runs = pool.map(&runs, read);
+            // 3.
+            if let Some(early) = self.decide(log, &now, &mut runs, previous) {
+                then = Then::Ended(early);
+            }
+            // 4.
+            let apply = |group: &usize| apply(map, &runs, *group, groups.len(), upgrade);
+            let from = match then {
+                Then::From(from) => from,
+                Then::Ended(ended) => {
+                    pool.map(&groups, apply).into_iter().collect::<Result<()>>()?;
+                    return Ok(ended);
                 }
             };
-            if let Some(early) = self.window(log, header, &frames, previous)? {
-                ended = Some(early);
-            }
-            if let Some(ended) = ended {
-                return Ok(ended);
-            }
+            let (applied, scanned) = pool.map_beside(&groups, apply, || next.read(seed, from));
+            applied.into_iter().collect::<Result<()>>()?;
+            then = scanned?;
+            std::mem::swap(&mut now, &mut next);
         }
     }
 
-    /// Checks and applies the frames of one window. `Some`: they end earlier, and why.
-    fn window(
+    /// Checks the frames of one window in order, and has each run keep what counts. `Some`: they end earlier,
+    /// and why.
+    fn decide(
         &mut self,
         log: &mut LogRead,
-        header: &FileHeader,
-        frames: &[Frame<'_>],
+        scan: &Scan<'_>,
+        runs: &mut Vec<Run<'_>>,
         previous: Option<(u64, u64)>,
-    ) -> Result<Option<(u64, End)>> {
-        // Bodies are checked and taken apart in parallel, a run of frames for each thread.
-        let threads = self.options.pool.threads().max(1);
-        let runs: Vec<&[Frame<'_>]> =
-            frames.chunks(frames.len().div_ceil(threads * 2).max(1)).collect();
-        let map = self.map;
-        let runs: Vec<Run<'_>> = self.options.pool.map(&runs, |run| Run::read(map, run));
-
-        // What counts is decided in order.
-        let mut early = None;
-        let mut counted = Vec::new();
-        for run in &runs {
-            let mut operations = 0;
-            for frame in run.frames {
-                match self.count(log, frame, previous) {
-                    Ok(()) => operations += run.operations_of(frame),
-                    Err(flaw) => {
-                        early = Some((frame.offset, End::Bad(flaw)));
-                        break;
-                    }
+    ) -> Option<(u64, End)> {
+        let mut frames = scan.frames().iter().map(|found| scan.frame(found));
+        for number in 0..runs.len() {
+            let Some(run) = runs.get_mut(number) else { continue };
+            let mut early = None;
+            for (index, frame) in frames.by_ref().take(run.frames()).enumerate() {
+                if let Err(flaw) = self.count(log, &frame, previous) {
+                    run.end_before(index);
+                    early = Some((frame.offset, End::Bad(flaw)));
+                    break;
                 }
             }
-            counted.push(run.operations.get(..operations).unwrap_or_default());
-            if early.is_none()
-                && let Some((offset, reason)) = &run.bad
-            {
-                early = Some((*offset, End::Bad(reason.clone().into())));
-            }
-            if early.is_some() {
-                break;
+            let bad = run.bad.take().map(|(offset, reason)| (offset, End::Bad(reason.into())));
+            if let Some(early) = early.or(bad) {
+                runs.truncate(number + 1);
+                return Some(early);
             }
         }
-
-        // Applied in parallel by shard: each thread goes over all operations and takes its own.
-        let groups: Vec<usize> = (0..threads).collect();
-        let upgrade = FileUpgrade::of(self.options, &log.path, &header.value_schema);
-        let applied =
-            self.options.pool.map(&groups, |group| apply(map, &counted, *group, threads, upgrade));
-        applied.into_iter().collect::<Result<()>>()?;
-        Ok(early)
+        None
     }
 
     /// Checks a frame's place in the order and notes what it says.

@@ -96,6 +96,52 @@ fn other_numbers_of_shards_find_all() {
     }
 }
 
+/// More than the log is read in at a time, with all that a frame can hold: the order of changes of one key must
+/// not depend on how many threads apply them, and to how many shards.
+#[test]
+fn a_long_log_is_replayed_in_order_by_any_number_of_threads() {
+    let place = Place::new();
+    let options = small().segment_bytes(16 << 20, 16 << 20).compact_log_bytes_min(u64::MAX / 4);
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    let mut log_bytes = 0;
+    let mut step = 0_u64;
+    let key = |number: u64| (number % 400).to_le_bytes();
+    while log_bytes < 5 << 20 {
+        // Now and then a value that is longer than what is read at a time.
+        let bytes = match (step, step % 3) {
+            (5000, _) => 3 << 20,
+            (_, 0) => 3,
+            (_, 1) => 100,
+            _ => 1500,
+        };
+        let value = blob(step, bytes);
+        match step % 1000 {
+            7 => drop(store.clear(PROCESS).unwrap()),
+            8..100 => drop(store.remove(&key(step * 31), PROCESS).unwrap()),
+            100..200 => {
+                let batch = store.batch().insert(&key(step), &value).remove(&key(step * 7));
+                batch.insert(&key(step * 3), &step.to_le_bytes()).commit(PROCESS).unwrap();
+            }
+            // Only a clear takes these away.
+            200..250 => drop(store.insert(&(step + 400).to_le_bytes(), b"", PROCESS).unwrap()),
+            _ => drop(store.insert(&key(step * 17), &value, PROCESS).unwrap()),
+        }
+        log_bytes += bytes;
+        step += 1;
+    }
+    let writes = store.insert(b"last", b"", PROCESS).unwrap().seq;
+    let expected = contents(&store);
+    assert!(expected.len() > 100);
+    store.close().unwrap();
+    for (map_shards, io_threads) in [(64, 0), (1, 1), (1, 3), (16, 1), (256, 2), (4096, 4)] {
+        let options = options.clone().map_shards(map_shards).io_threads(io_threads);
+        let store = ByteStore::open(place.store(), &options).unwrap();
+        assert!(contents(&store) == expected, "{map_shards} shards, {io_threads} threads");
+        assert_eq!(store.recovery_report().writes, writes);
+        store.close().unwrap();
+    }
+}
+
 #[test]
 fn other_types_are_refused_and_named() {
     let place = Place::new();

@@ -298,13 +298,13 @@ impl Salvage<'_> {
         if frame.kind != FrameKind::Data {
             return Ok(());
         }
-        let run = Run::read(&self.map, std::slice::from_ref(frame));
+        let run = Run::read(&self.map, 1, std::iter::once(*frame));
         if let Some((_, reason)) = run.bad {
             self.lost_in_logs.push(lose(reason));
             return Ok(());
         }
         let upgrade = FileUpgrade::of(self.options, &log.path, &log.value_schema);
-        apply(&self.map, &[&run.operations], 0, 1, upgrade)?;
+        apply(&self.map, &[run], 0, 1, upgrade)?;
         self.report.writes += 1;
         self.report.last_seq = self.report.last_seq.max(frame.seq);
         Ok(())
