@@ -1,6 +1,8 @@
 //! libFuzzer on any toolchain: its instrumentation is a pass of LLVM, which stable rustc runs when told
 //! to by flags. No nightly, no cargo-fuzz; a C++ compiler is needed for libFuzzer itself.
 
+use std::num::NonZeroU32;
+use std::path::Path;
 use std::process::Command;
 
 use crate::arguments::Arguments;
@@ -22,6 +24,7 @@ const INPUT_BYTES_MAX: u32 = 64 * 1024;
 
 pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let seconds = arguments.value::<u32>("--seconds")?.unwrap_or(60);
+    let seed = arguments.value::<NonZeroU32>("--seed")?;
     let if_possible = arguments.flag("--if-possible");
     let name = arguments.name();
     arguments.finish()?;
@@ -46,16 +49,23 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
         .run()?;
     for target in targets {
         let program = target_folder.join(&host).join("release").join(&target);
-        run_target(&program, &target, seconds)?;
+        run_target(&program, &target, seconds, seed)?;
     }
     Ok(())
 }
 
-fn run_target(program: &std::path::Path, target: &str, seconds: u32) -> Outcome {
+/// With a seed a run is repeatable as far as the code under it is: it begins with the seeds under version control, in
+/// one order, and what earlier runs have found is not looked at. Without one it goes on from what earlier runs have
+/// found, another way each time.
+fn run_target(program: &Path, target: &str, seconds: u32, seed: Option<NonZeroU32>) -> Outcome {
     let fuzz = workspace().join(FUZZ);
-    // New inputs go to the first folder, which is not under version control; the seeds are only read.
-    let found = fuzz.join("corpus").join(target);
-    let seeds = fuzz.join("seeds").join(target);
+    let found = match seed {
+        None => fuzz.join("corpus").join(target),
+        Some(_) => target_directory(FUZZ).join("seeded").join(target),
+    };
+    if seed.is_some() && found.exists() {
+        std::fs::remove_dir_all(&found).map_err(failed(found.display()))?;
+    }
     let artifacts = fuzz.join("artifacts").join(target);
     for folder in [&found, &artifacts] {
         std::fs::create_dir_all(folder).map_err(failed(folder.display()))?;
@@ -69,9 +79,18 @@ fn run_target(program: &std::path::Path, target: &str, seconds: u32) -> Outcome 
     command.arg(format!("-rss_limit_mb={RSS_MIB_MAX}"));
     command.arg(format!("-artifact_prefix={}/", artifacts.display()));
     command.args(["-timeout=10", "-print_final_stats=1", "-verbosity=0"]);
+    if let Some(seed) = seed {
+        // What is compared is not looked at: addresses are among it, which are others in each process.
+        command.args([&format!("-seed={seed}"), "-use_cmp=0"]);
+    }
+    // New inputs go to this folder. The seeds are named one by one, and only read: the order of a folder's names is
+    // the file system's.
     command.arg(&found);
+    let seeds = fuzz.join("seeds").join(target);
     if seeds.is_dir() {
-        command.arg(&seeds);
+        let paths =
+            names_in(&seeds)?.into_iter().map(|name| seeds.join(name).display().to_string());
+        command.arg(format!("-seed_inputs={}", paths.collect::<Vec<_>>().join(",")));
     }
     let status = command.status().map_err(failed(program.display()))?;
     if status.success() {

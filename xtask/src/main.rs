@@ -101,8 +101,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "fuzz",
-        synopsis: "fuzz [TARGET] [--seconds N]",
-        help: "fuzz one target or each in turn (default 60 s each), from the corpus in fuzz/",
+        synopsis: "fuzz [TARGET] [--seconds N] [--seed N]",
+        help: "fuzz one target or each in turn (default 60 s each); with a seed the same each time, from fuzz/seeds alone",
         run: fuzz::run,
     },
     Command {

@@ -1,7 +1,6 @@
 //! What every call passes through: one lock around the disk's state, a number for each call, and the
 //! hooks at which a call fails or the machine goes down.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -39,7 +38,9 @@ pub(crate) struct Inner {
     pub(crate) rng: Rng,
     pub(crate) last_op: u64,
     pub(crate) next_file: u64,
-    pub(crate) calls: HashMap<Op, u64>,
+    /// How often each class was called, those alone that were; by this and no hash, so that a fuzzer sees the same
+    /// run each time.
+    pub(crate) calls: Vec<(Op, u64)>,
     pub(crate) faults: Faults,
     /// The calls that failed by a fault.
     pub(crate) faults_met: Vec<u64>,
@@ -194,8 +195,10 @@ impl Inner {
         if mapped {
             return Ok(None);
         }
-        let calls = self.calls.entry(op).or_insert(0);
-        *calls = calls.saturating_add(1);
+        match self.calls.iter_mut().find(|(known, _)| *known == op) {
+            Some((_, calls)) => *calls = calls.saturating_add(1),
+            None => self.calls.push((op, 1)),
+        }
         let met = self.faults.meet(op);
         if met.is_some() {
             self.faults_met.push(self.last_op);
@@ -231,7 +234,7 @@ impl Disk {
             state,
             settings,
             last_op,
-            calls: HashMap::new(),
+            calls: Vec::new(),
             faults: Faults::default(),
             faults_met: Vec::new(),
             journal: None,

@@ -137,7 +137,8 @@ impl SimFs {
     /// not among them.
     #[must_use]
     pub fn calls(&self, op: Op) -> u64 {
-        self.lock_inner().calls.get(&op).copied().unwrap_or(0)
+        let inner = self.lock_inner();
+        inner.calls.iter().find(|(known, _)| *known == op).map_or(0, |(_, calls)| *calls)
     }
 
     /// Every fault that a run like the one on this disk can meet: each call of each class, each kind that
@@ -145,7 +146,7 @@ impl SimFs {
     #[must_use]
     pub fn all_faults(&self) -> Vec<Fault> {
         let inner = self.lock_inner();
-        let mut calls: Vec<(Op, u64)> = inner.calls.iter().map(|(op, n)| (*op, *n)).collect();
+        let mut calls = inner.calls.clone();
         calls.sort_by_key(|(op, _)| op.to_string());
         let once = calls.into_iter().flat_map(|(op, calls)| {
             FaultKind::ALL
