@@ -208,6 +208,10 @@ fn count_allocations() {
         let keys: [_; 16] = std::array::from_fn(|i| key(16 * n + u64::try_from(i).unwrap()));
         assert!(map.get_many(&keys).unwrap().iter().all(Option::is_some));
     });
+    measured("get_many_with_of_16", 1000, &|n| {
+        let keys: [_; 16] = std::array::from_fn(|i| key(16 * n + u64::try_from(i).unwrap()));
+        map.get_many_with(&keys, |_, value| assert!(value.is_some())).unwrap();
+    });
     measured("update", LOADED, &|n| map.update(&key(n), |value| value).map(drop).unwrap());
     measured("batch_of_100", 100, &|batch| {
         let numbers = 100 * batch..100 * (batch + 1);
@@ -221,8 +225,16 @@ fn count_allocations() {
 
 // ---- Instructions.
 
-const JOBS: [&str; 7] =
-    ["insert", "overwrite", "get_with", "get_with_miss", "get_many_of_16", "update", "remove"];
+const JOBS: [&str; 8] = [
+    "insert",
+    "overwrite",
+    "get_with",
+    "get_with_miss",
+    "get_many_of_16",
+    "get_many_with_of_16",
+    "update",
+    "remove",
+];
 
 fn count_instructions() {
     let version = Command::new("valgrind").arg("--version").output();
@@ -279,6 +291,11 @@ fn run(name: &str, calls: u64, folder: &Path) {
             let keys: [_; 16] =
                 std::array::from_fn(|i| key((n + u64::try_from(i).unwrap()) % CALLS));
             assert!(map.get_many(&keys).unwrap().iter().all(Option::is_some));
+        }),
+        "get_many_with_of_16" => present.for_each(|n| {
+            let keys: [_; 16] =
+                std::array::from_fn(|i| key((n + u64::try_from(i).unwrap()) % CALLS));
+            map.get_many_with(&keys, |_, value| assert!(value.is_some())).unwrap();
         }),
         "update" => present.for_each(|n| map.update(&key(n), |value| value).map(drop).unwrap()),
         "remove" => present.for_each(|n| assert!(map.remove(&key(n)).unwrap())),

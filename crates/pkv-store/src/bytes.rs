@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::expiry;
 use crate::health::Health;
 use crate::iter::ByteIter;
-use crate::many::Keys;
+use crate::many::put;
 use crate::options::{Durability, Options};
 use crate::recover::{RecoveryReport, Types};
 use crate::reentry;
@@ -210,19 +210,22 @@ impl ByteStore {
         &self,
         keys: impl IntoIterator<Item = &'k [u8]>,
     ) -> Result<Vec<Option<Vec<u8>>>> {
-        let mut wanted = Keys::default();
-        for key in keys {
-            let start = wanted.bytes.len();
-            wanted.bytes.extend_from_slice(key);
-            wanted.end_key(start, &self.core.map);
-        }
-        let mut values = vec![None; wanted.len()];
-        self.core.get_each(wanted, |index, value| {
-            if let Some(place) = values.get_mut(index) {
-                *place = value.map(<[u8]>::to_vec);
-            }
+        let keys = keys.into_iter();
+        let mut values = Vec::with_capacity(keys.size_hint().0);
+        self.get_many_with(keys, |index, value| {
+            put(&mut values, index, value.map(<[u8]>::to_vec));
         })?;
         Ok(values)
+    }
+
+    /// Calls `each` once for every key, with its number and its value, which is not copied. See
+    /// [`crate::Store::get_many_with`].
+    pub fn get_many_with<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k [u8]>,
+        each: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<()> {
+        self.core.get_each(keys, &mut Vec::new(), each)
     }
 
     pub(crate) fn core(&self) -> &Core {

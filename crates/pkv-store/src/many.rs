@@ -1,94 +1,202 @@
 //! Many keys read in one call, so that what they miss in the cache is waited for together and not one by one.
 
-use std::ops::Range;
+use std::array;
+use std::hint::black_box;
 
+use crate::codec::Encode;
 use crate::core::Core;
 use crate::error::Result;
-use crate::map::{Map, ValueRef};
+use crate::map::{INLINE_VALUE_BYTES_MAX, LINE_BYTES, Lookup, Map, ValueRef};
 use crate::reentry;
 
 /// So many keys are looked up at a time: about as many lines as a core waits for at once. Behind them all locks are
 /// let go, so that a writer never waits for a long list.
 const TOGETHER: usize = 16;
 
-/// Keys to look up.
-#[derive(Debug, Default)]
-pub(crate) struct Keys {
-    /// The keys, one behind the other.
-    pub(crate) bytes: Vec<u8>,
-    all: Vec<Wanted>,
-}
-
+/// Keys that are looked up together.
 #[derive(Debug)]
-struct Wanted {
-    hash: u64,
-    key: Range<usize>,
-    /// Which one it is in the caller's order.
-    index: usize,
+struct Part<'k> {
+    /// The number of the first one in the caller's order.
+    first: usize,
+    len: usize,
+    wanted: [Wanted<'k>; TOGETHER],
 }
 
-impl Keys {
-    /// Takes as a key what was appended to `bytes` from `start` on.
-    pub(crate) fn end_key(&mut self, start: usize, map: &Map) {
-        let key = start..self.bytes.len();
-        let hash = map.hash(self.bytes.get(key.clone()).unwrap_or_default());
-        self.all.push(Wanted { hash, key, index: self.all.len() });
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'k> {
+    hash: u64,
+    key: KeyBytes<'k>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum KeyBytes<'k> {
+    /// Where the caller has them.
+    Borrowed(&'k [u8]),
+    /// From here to there in a buffer.
+    Encoded(usize, usize),
+}
+
+impl KeyBytes<'_> {
+    #[inline]
+    fn get<'a>(&'a self, buffer: &'a [u8]) -> &'a [u8] {
+        match self {
+            KeyBytes::Borrowed(bytes) => bytes,
+            KeyBytes::Encoded(from, to) => buffer.get(*from..*to).unwrap_or_default(),
+        }
+    }
+}
+
+impl<'k> Part<'k> {
+    fn new() -> Self {
+        let none = Wanted { hash: 0, key: KeyBytes::Borrowed(&[]) };
+        Part { first: 0, len: 0, wanted: [none; TOGETHER] }
     }
 
-    /// How many keys there are.
-    pub(crate) fn len(&self) -> usize {
-        self.all.len()
+    /// Takes the next keys, as many as there are and it has room for.
+    #[inline]
+    fn fill<Q: Encode + ?Sized + 'k>(
+        &mut self,
+        keys: &mut impl Iterator<Item = &'k Q>,
+        buffer: &mut Vec<u8>,
+        map: &Map,
+    ) -> Result<()> {
+        self.first += self.len;
+        self.len = 0;
+        buffer.clear();
+        for wanted in &mut self.wanted {
+            let Some(key) = keys.next() else { break };
+            let key = if let Some(bytes) = key.as_encoded() {
+                KeyBytes::Borrowed(bytes)
+            } else {
+                let from = buffer.len();
+                key.encode(buffer)?;
+                KeyBytes::Encoded(from, buffer.len())
+            };
+            *wanted = Wanted { hash: map.hash(key.get(buffer)), key };
+            self.len += 1;
+        }
+        Ok(())
     }
 }
 
 impl Core {
-    /// Calls `each` with the number and the value of every key, in no order, under the read lock of the
-    /// key's shard.
-    ///
-    /// Of some keys at a time:
-    ///
-    /// 1. Their shards are locked for reading, in ascending order. Each of these is a barrier, so none comes later.
-    /// 2. Their places in the index are touched.
-    /// 3. Their records are touched.
-    /// 4. They are looked up, in the cache.
-    pub(crate) fn get_each(
+    /// Calls `each` once for every key, in no order, with its number and its value: with a value under the read lock
+    /// of the key's shard, without one with nothing locked. Keys that are not bytes already are encoded
+    /// into `buffer`.
+    pub(crate) fn get_each<'k, Q: Encode + ?Sized + 'k>(
         &self,
-        mut keys: Keys,
+        keys: impl IntoIterator<Item = &'k Q>,
+        buffer: &mut Vec<u8>,
         mut each: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
         reentry::check(self)?;
+        let mut keys = keys.into_iter();
+        let mut part = Part::new();
+        loop {
+            part.fill(&mut keys, buffer, &self.map)?;
+            self.get_part(&part, buffer, &mut each);
+            if part.len < TOGETHER {
+                return Ok(());
+            }
+        }
+    }
+
+    /// 1. The shards are locked for reading. Each of these is a barrier, so none comes later. It waits for none, so they
+    ///    need no order.
+    /// 2. The keys' places in the index are touched, with as few instructions between them as can be: only what is near
+    ///    together waits together.
+    /// 3. So are their records, once all of them are known.
+    /// 4. They are looked up, and what is left of the values is touched.
+    /// 5. The values are told, in the cache.
+    /// 6. With nothing locked, those follow whose shards were not to be had, one by one.
+    /// 7. Those without a value are told, once it is recorded what of them has expired.
+    fn get_part(
+        &self,
+        part: &Part<'_>,
+        buffer: &[u8],
+        each: &mut impl FnMut(usize, Option<&[u8]>),
+    ) {
+        let wanted = part.wanted.get(..part.len).unwrap_or_default();
         let mut expired_ms = 0;
-        // The order of hashes is that of shards.
-        keys.all.sort_unstable_by_key(|wanted| wanted.hash);
-        let shard_of = |wanted: &Wanted| self.map.shard_index(wanted.hash);
-        let of_one_shard = |a: &Wanted, b: &Wanted| shard_of(a) == shard_of(b);
-        let mut locked = Vec::with_capacity(TOGETHER.min(keys.len()));
-        for part in keys.all.chunks(TOGETHER) {
+        // A bit for each key.
+        let (mut locked_by_others, mut untold) = (0_u32, 0_u32);
+        {
             // 1.
-            let runs = part.chunk_by(of_one_shard);
-            locked
-                .extend(runs.filter_map(|run| Some((self.map.read(shard_of(run.first()?)), run))));
-            let each_key =
-                || locked.iter().flat_map(|(shard, run)| run.iter().map(move |key| (shard, key)));
+            let shards: [_; TOGETHER] = array::from_fn(|at| {
+                let shard = self.map.try_read(self.map.shard_index(wanted.get(at)?.hash));
+                locked_by_others |= u32::from(shard.is_none()) << at;
+                shard
+            });
+            let mut lookups: [_; TOGETHER] =
+                array::from_fn(|at| Some(shards.get(at)?.as_ref()?.lookup(wanted.get(at)?.hash)));
             // 2.
-            let touched = each_key().fold(0, |all, (shard, key)| all ^ shard.touch_index(key.hash));
-            std::hint::black_box(touched);
+            let touch = |all, lookup: &Lookup<'_>| all ^ lookup.touch_index();
+            black_box(lookups.iter().flatten().fold(0, touch));
             // 3.
-            let touched =
-                each_key().fold(0, |all, (shard, key)| all ^ shard.touch_record(key.hash));
-            std::hint::black_box(touched);
+            lookups.iter_mut().flatten().for_each(Lookup::find_record);
+            let touch = |all, lookup: &Lookup<'_>| all ^ lookup.touch_record();
+            black_box(lookups.iter().flatten().fold(0, touch));
             // 4.
+            let values: [_; TOGETHER] = array::from_fn(|at| {
+                let value = lookups.get(at)?.as_ref()?.get(wanted.get(at)?.key.get(buffer))?;
+                Some(value.as_bytes())
+            });
+            black_box(values.iter().flatten().fold(0, |all, value| all ^ touch_rest(value)));
+            // 5.
             reentry::run(self, || {
-                for (shard, wanted) in each_key() {
-                    let key = keys.bytes.get(wanted.key.clone()).unwrap_or_default();
-                    let value = shard.get(wanted.hash, key);
-                    let value = value.as_ref().map(ValueRef::as_bytes);
-                    each(wanted.index, value.and_then(|value| self.show(value, &mut expired_ms)));
+                for (at, value) in values.iter().enumerate().take(part.len) {
+                    match value.and_then(|value| self.show(value, &mut expired_ms)) {
+                        Some(value) => each(part.first + at, Some(value)),
+                        None => untold |= 1 << at,
+                    }
                 }
             });
-            locked.clear();
         }
+        // 6.
+        for (at, wanted) in numbered(wanted, locked_by_others) {
+            let shard = self.map.read(self.map.shard_index(wanted.hash));
+            let value = shard.get(wanted.hash, wanted.key.get(buffer));
+            let value = value.as_ref().map(ValueRef::as_bytes);
+            if let Some(value) = value.and_then(|value| self.show(value, &mut expired_ms)) {
+                reentry::run(self, || each(part.first + at, Some(value)));
+                untold &= !(1 << at);
+            }
+        }
+        // 7.
         self.record_time_if_possible(expired_ms);
-        Ok(())
+        for (at, _) in numbered(wanted, untold) {
+            reentry::run(self, || each(part.first + at, None));
+        }
     }
+}
+
+/// Gives a value its place; those that come later go into the places before it.
+#[inline]
+pub(crate) fn put<V>(values: &mut Vec<Option<V>>, index: usize, value: Option<V>) {
+    if index >= values.len() {
+        values.resize_with(index, || None);
+        values.push(value);
+    } else if let Some(place) = values.get_mut(index) {
+        *place = value;
+    }
+}
+
+/// Reads those lines of a value that are not touched with the head of its record; of a long one, the first of them.
+#[inline]
+fn touch_rest(value: &[u8]) -> u8 {
+    let mut touched = value.last().copied().unwrap_or(0);
+    let mut at = LINE_BYTES;
+    while at < INLINE_VALUE_BYTES_MAX
+        && let Some(byte) = value.get(at)
+    {
+        touched ^= byte;
+        at += LINE_BYTES;
+    }
+    touched
+}
+
+/// Those of the first 32 whose bits are set, and where they stand.
+#[inline]
+fn numbered<T>(all: &[T], bits: u32) -> impl Iterator<Item = (usize, &T)> {
+    all.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1)
 }

@@ -506,10 +506,21 @@ pub(crate) fn encoded<Q: Encode + ?Sized, R>(
     if let Some(key) = key.as_encoded() {
         return with(key);
     }
+    with_scratch(|scratch| {
+        key.encode(scratch)?;
+        with(scratch)
+    })
+}
+
+/// Calls `with` with a buffer, empty, that the thread keeps.
+#[inline]
+fn with_scratch<R>(with: impl FnOnce(&mut Vec<u8>) -> Result<R>) -> Result<R> {
     let mut scratch = SCRATCH.take();
     scratch.clear();
-    let result = key.encode(&mut scratch).map_err(Error::Encode).and_then(|()| with(&scratch));
-    keep(scratch);
+    let result = with(&mut scratch);
+    if scratch.capacity() <= KEPT_BYTES_MAX {
+        SCRATCH.set(scratch);
+    }
     result
 }
 
@@ -539,13 +550,10 @@ where
     Q: Encode + ?Sized,
     W: Encode + ?Sized,
 {
-    let mut scratch = SCRATCH.take();
-    scratch.clear();
-    let split = key.encode(&mut scratch).and_then(|()| {
+    with_scratch(|scratch| {
+        key.encode(scratch)?;
         let split = scratch.len();
-        value.encode(&mut scratch).map(|()| split)
-    });
-    let result = split.map_err(Error::Encode).and_then(|split| {
+        value.encode(scratch)?;
         // An `encode` that shrinks the buffer breaks its contract; it must not break the store.
         match scratch.split_at_checked(split) {
             Some((key, value)) => with(key, value),
@@ -554,14 +562,5 @@ where
                     .into())
             }
         }
-    });
-    keep(scratch);
-    result
-}
-
-#[inline]
-fn keep(scratch: Vec<u8>) {
-    if scratch.capacity() <= KEPT_BYTES_MAX {
-        SCRATCH.set(scratch);
-    }
+    })
 }

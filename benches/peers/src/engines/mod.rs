@@ -287,6 +287,11 @@ pub(crate) trait Map: Send + Sync {
         keys.iter().try_fold(0, |found, key| Ok(found + usize::from(self.get_len(key)?.is_some())))
     }
 
+    /// The same without copies.
+    fn get_many_lens(&self, keys: &[&[u8]]) -> Result<usize, Error> {
+        keys.iter().try_fold(0, |found, key| Ok(found + usize::from(self.get_len(key)?.is_some())))
+    }
+
     /// All or nothing, where the engine can; one by one where not.
     fn insert_batch(&self, entries: &[Entry]) -> Result<(), Error> {
         entries.iter().try_for_each(|(key, value)| self.insert(key, value))

@@ -32,6 +32,10 @@ impl Map for HashMap<Vec<u8>, Vec<u8>> {
         Ok(keys.iter().filter(|key| map.get(**key).is_some()).count())
     }
 
+    fn get_many_lens(&self, keys: &[&[u8]]) -> Result<usize, Error> {
+        Map::get_many(self, keys)
+    }
+
     fn close(self: Box<Self>) -> Result<(), Error> {
         Ok(())
     }

@@ -52,6 +52,14 @@ impl Map for PkvStore {
         Ok(Store::get_many(self, keys.iter().copied())?.iter().flatten().count())
     }
 
+    fn get_many_lens(&self, keys: &[&[u8]]) -> Result<usize, Error> {
+        let mut found = 0;
+        Store::get_many_with(self, keys.iter().copied(), |_, value| {
+            found += usize::from(value.map(<[u8]>::len).is_some());
+        })?;
+        Ok(found)
+    }
+
     fn insert_batch(&self, entries: &[Entry]) -> Result<(), Error> {
         let batch = entries.iter().fold(self.batch(), |batch, (key, value)| {
             batch.insert(key.as_slice(), value.as_slice())

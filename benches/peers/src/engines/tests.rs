@@ -40,7 +40,9 @@ fn every_engine_gives_back_what_it_got() {
             let batch = [2, 3, 4].map(|number| (key(number).to_vec(), value(number, 1000)));
             map.insert_batch(&batch).unwrap();
             assert_eq!(map.len().unwrap(), 4, "{name}");
-            assert_eq!(map.get_many(&[&key(2), &key(9), &key(4)]).unwrap(), 2, "{name}");
+            let keys: [&[u8]; 3] = [&key(2), &key(9), &key(4)];
+            assert_eq!(map.get_many(&keys).unwrap(), 2, "{name}");
+            assert_eq!(map.get_many_lens(&keys).unwrap(), 2, "{name}");
             map.remove(&key(2)).unwrap();
             assert_eq!(map.get_len(&key(2)).unwrap(), None, "{name}");
             map.compact().unwrap();

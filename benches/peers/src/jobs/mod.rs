@@ -68,6 +68,8 @@ pub(crate) enum Kind {
     Get,
     /// Sixteen keys a call: `per_second`, in keys.
     GetMany,
+    /// The same without copies: `per_second`.
+    GetManyWith,
     /// The same keys, each by a call of its own that returns a copy as well: `per_second`.
     GetSingly,
     /// One key, read by all threads while one more updates it: `per_second`, of the reads.
@@ -123,11 +125,12 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 28] = [
+    const ALL: [(Self, &'static str); 29] = [
         (Self::Insert, "insert"),
         (Self::Overwrite, "overwrite"),
         (Self::Get, "get"),
         (Self::GetMany, "get-many"),
+        (Self::GetManyWith, "get-many-with"),
         (Self::GetSingly, "get-singly"),
         (Self::HotKey, "hot-key"),
         (Self::Mixed, "mixed"),
@@ -255,7 +258,7 @@ impl Job {
         match self.kind {
             Kind::Insert => self.insert(folder),
             Kind::Overwrite => self.overwrite(folder),
-            Kind::Get | Kind::GetMany | Kind::GetSingly => self.get(folder),
+            Kind::Get | Kind::GetMany | Kind::GetManyWith | Kind::GetSingly => self.get(folder),
             Kind::HotKey => self.hot_key(folder),
             Kind::Mixed => self.mixed(folder),
             Kind::Writes => self.writes(folder),

@@ -87,6 +87,7 @@ impl Job {
         };
         let per_second = match self.kind {
             Kind::GetMany => self.gets_of_many(|keys| map.get_many(keys))?,
+            Kind::GetManyWith => self.gets_of_many(|keys| map.get_many_lens(keys))?,
             Kind::GetSingly => self.gets_of_many(|keys| {
                 keys.iter().try_fold(0, |found, key| Ok(found + usize::from(map.get_copy(key)?)))
             })?,

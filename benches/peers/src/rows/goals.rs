@@ -18,8 +18,9 @@ const OVERWRITE: &str = "Two fifths wait for memory: the table's cache line and 
     in an insert, and is compacted meanwhile.";
 const GET: &str = "Three fifths of a get wait for the record's cache line, a tenth for the table's. The limit \
     has these two waits and nothing else: no lock, no hash, no table that can grow.";
-const GET_MANY: &str = "All keys are hashed first and looked up in the order in which they lie in memory. Both \
+const GET_MANY: &str = "The sixteen keys' lines of the table are read together, then those of their records. Both \
     sides return copies, an allocation each.";
+const GET_MANY_WITH: &str = "The same without copies, on both sides.";
 const HOT: &str = "All readers and the writer take the lock of one shard.";
 const POWER: &str = "The limit is a bare loop of write and fdatasync on a preallocated file: what the disk \
     takes for a sync.";
@@ -138,6 +139,17 @@ fn get_rows(scale: Scale, rows: &mut Vec<Row>) {
         .rounds(scale.rounds)
         .rank(Rank::Goal)
         .against_job("pkv, single gets that copy", Job { kind: Kind::GetSingly, ..one }, Some(2.0))
+        .against_job("pkv, single get_with", one, None),
+    );
+    rows.push(
+        Row::new(
+            "get",
+            format!("get_many_with of 16 keys, of {what}, 1 thread"),
+            Job { kind: Kind::GetManyWith, ..one },
+        )
+        .note(GET_MANY_WITH)
+        .rounds(scale.rounds)
+        .rank(Rank::Short)
         .against_job("pkv, single get_with", one, None),
     );
     let hot = Job { threads: 8, ..ours(Kind::HotKey, scale) };

@@ -13,8 +13,8 @@ use std::collections::VecDeque;
 
 use pkv_format::{Record, push_record_with_flags, record_bytes};
 
-use super::OutOfMemory;
 use super::record::{self, WORD_BYTES, index, lossless};
+use super::{LINE_BYTES, OutOfMemory};
 
 /// The 16 bits of an offset, in words.
 const CHUNK_BYTES_MAX: usize = (1 << 16) * WORD_BYTES;
@@ -147,7 +147,7 @@ impl Chunks {
     /// The record's bytes and all that is behind them in its chunk.
     #[inline]
     #[expect(clippy::indexing_slicing, reason = "places are made here, in bounds")]
-    fn bytes_at(&self, place: Place) -> &[u8] {
+    pub(super) fn bytes_at(&self, place: Place) -> &[u8] {
         &self.chunk(place.chunk())[place.offset_bytes()..]
     }
 
@@ -168,16 +168,9 @@ impl Chunks {
     /// on nothing wait together, reading them one by one would wait for each.
     #[inline]
     pub(super) fn touch(&self, places: impl Iterator<Item = Place>) {
-        std::hint::black_box(places.fold(0, |touched, place| touched ^ self.touch_one(place)));
-    }
-
-    /// Reads the first two lines of a record.
-    #[inline]
-    pub(super) fn touch_one(&self, place: Place) -> u8 {
-        const LINE_BYTES: usize = 64;
-        let bytes = self.bytes_at(place);
-        let byte = |at| bytes.get(at).copied().unwrap_or(0);
-        byte(0) ^ byte(LINE_BYTES)
+        std::hint::black_box(
+            places.fold(0, |touched, place| touched ^ touch(self.bytes_at(place))),
+        );
     }
 
     /// The value and flags of the record at `place`, if it has this key.
@@ -576,6 +569,14 @@ impl Chunks {
         }
         bytes
     }
+}
+
+/// Reads the first two lines of a record, which begins here. What it returns means nothing, and is there so that the
+/// reads are not left out.
+#[inline]
+pub(super) fn touch(record: &[u8]) -> u8 {
+    let byte = |at| record.get(at).copied().unwrap_or(0);
+    byte(0) ^ byte(LINE_BYTES)
 }
 
 /// The links of a dead record: the last 8 of its bytes.

@@ -37,10 +37,13 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use copy::{Cursor, SliceCopy};
-pub(crate) use shard::Shard;
+pub(crate) use shard::{Lookup, Shard};
 
 /// Longer values are allocations of their own.
 pub(crate) const INLINE_VALUE_BYTES_MAX: usize = 1024;
+
+/// What a processor fetches at once.
+pub(crate) const LINE_BYTES: usize = 64;
 
 /// Memory could not be had; nothing was changed.
 ///
@@ -286,6 +289,12 @@ impl Map {
     #[inline]
     pub(crate) fn read(&self, index: usize) -> RwLockReadGuard<'_, Shard> {
         self.slot(index).shard.read()
+    }
+
+    /// Locks a shard for reading, if nobody has it locked for writing or waits to.
+    #[inline]
+    pub(crate) fn try_read(&self, index: usize) -> Option<RwLockReadGuard<'_, Shard>> {
+        self.slot(index).shard.try_read()
     }
 
     /// Locks a shard for writing. Several are locked in ascending order.

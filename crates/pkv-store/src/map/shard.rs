@@ -3,10 +3,11 @@
 use pkv_format::Record;
 
 use super::bucket::Buckets;
-use super::chunk::{Chunks, NewRecord, Place};
+use super::chunk::{self, Chunks, NewRecord, Place};
 use super::clean::Cleaner;
 use super::large::Slab;
 use super::record::{self, LARGE, lossless};
+use super::table::{Table, Tag};
 use super::{Garbage, Hasher, NewValue, OutOfMemory, Replaced, Usage, ValueRef};
 
 /// Bytes of the slab slot number that a record of a large value holds.
@@ -48,26 +49,24 @@ impl Shard {
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &[u8]) -> Option<ValueRef<'_>> {
         let (table, tag) = self.buckets.table_of(hash);
-        let (value, flags) = table.find(tag, |place| self.chunks.value_of(Place(place), key))?;
-        Some(match record::large_slot(value, flags) {
+        let found = table.find(tag, |place| self.chunks.value_of(Place(place), key))?;
+        Some(self.value_ref(found))
+    }
+
+    /// What a record with this value and these flags holds.
+    #[inline]
+    fn value_ref<'a>(&'a self, (value, flags): (&'a [u8], u8)) -> ValueRef<'a> {
+        match record::large_slot(value, flags) {
             None => ValueRef::Inline(value),
             Some(number) => ValueRef::Large(self.slab.get(number)),
-        })
+        }
     }
 
-    /// Reads the line of the index in which a key with this hash stands, so that it is in the cache. What it returns
-    /// means nothing, and is there so that the read is not left out.
+    /// A lookup in steps, so that one thread has many under way.
     #[inline]
-    pub(crate) fn touch_index(&self, hash: u64) -> u8 {
+    pub(crate) fn lookup(&self, hash: u64) -> Lookup<'_> {
         let (table, tag) = self.buckets.table_of(hash);
-        table.touch(tag)
-    }
-
-    /// The same for the record to which the index leads; mostly it is that of the key.
-    #[inline]
-    pub(crate) fn touch_record(&self, hash: u64) -> u8 {
-        let (table, tag) = self.buckets.table_of(hash);
-        table.find(tag, Some).map_or(0, |place| self.chunks.touch_one(Place(place)))
+        Lookup { shard: self, table, tag, hash, line: table.line(tag), record: &[] }
     }
 
     /// Asks for the line of the index in which a key with this hash stands, and does not wait for it.
@@ -302,6 +301,53 @@ impl Shard {
     #[inline]
     fn tend(&mut self, written_bytes: usize) -> Box<[u8]> {
         if self.promised_sets > 0 { Box::default() } else { self.clean(written_bytes) }
+    }
+}
+
+/// A lookup of one key, in the steps between which it waits for memory. What the touching ones return means nothing,
+/// and is there so that the reads are not left out.
+#[derive(Debug)]
+pub(crate) struct Lookup<'a> {
+    shard: &'a Shard,
+    table: &'a Table,
+    tag: Tag,
+    hash: u64,
+    /// A byte of the line of the index in which the key stands, if it does.
+    line: &'a u8,
+    /// The first record with the key's tag, and what is behind it; mostly it is the key's.
+    record: &'a [u8],
+}
+
+impl<'a> Lookup<'a> {
+    /// Reads the key's line of the index.
+    #[inline]
+    pub(crate) fn touch_index(&self) -> u8 {
+        *self.line
+    }
+
+    /// Finds out where the record is.
+    #[inline]
+    pub(crate) fn find_record(&mut self) {
+        let place = self.table.find(self.tag, |place| Some(Place(place)));
+        self.record = place.map_or(&[], |place| self.shard.chunks.bytes_at(place));
+    }
+
+    /// Reads the lines of the record, behind [`Lookup::find_record`].
+    #[inline]
+    pub(crate) fn touch_record(&self) -> u8 {
+        chunk::touch(self.record)
+    }
+
+    /// The value of `key`, which has the lookup's hash; behind [`Lookup::find_record`].
+    #[inline]
+    pub(crate) fn get(&self, key: &[u8]) -> Option<ValueRef<'a>> {
+        if self.record.is_empty() {
+            return None;
+        }
+        match record::value_of(self.record, key) {
+            Some(found) => Some(self.shard.value_ref(found)),
+            None => self.shard.get(self.hash, key),
+        }
     }
 }
 

@@ -225,10 +225,10 @@ impl Table {
         if number < self.groups.len() { number } else { number - self.groups.len() }
     }
 
-    /// Reads the line in which an entry with this tag is looked for first.
+    /// A byte of the line in which an entry with this tag is looked for first.
     #[inline]
-    pub(super) fn touch(&self, tag: Tag) -> u8 {
-        self.groups.get(self.home(tag)).map_or(0, |group| group.passed)
+    pub(super) fn line(&self, tag: Tag) -> &u8 {
+        self.groups.get(self.home(tag)).map_or(&0, |group| &group.passed)
     }
 
     /// Asks for the line in which an entry with this tag is looked for first.

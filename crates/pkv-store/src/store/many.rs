@@ -2,10 +2,10 @@
 
 use std::borrow::Borrow;
 
-use super::Store;
+use super::{Store, with_scratch};
 use crate::codec::{Encode, Key, Value};
 use crate::error::{Error, Result};
-use crate::many::Keys;
+use crate::many::put;
 
 impl<K: Key, V: Value> Store<K, V> {
     /// The values of many keys, in the order of the keys.
@@ -15,7 +15,7 @@ impl<K: Key, V: Value> Store<K, V> {
     /// another after it. For several keys at one moment take a [`Store::view`] or [`Store::transact`].
     ///
     /// Cost: less than that of as many `get`s, since what the cache does not hold is waited for together: sixteen
-    /// keys at a time, with their shards locked for reading. The keys are copied once.
+    /// keys at a time, with their shards locked for reading. One allocation, and those of the values.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -35,24 +35,51 @@ impl<K: Key, V: Value> Store<K, V> {
         K: Borrow<Q>,
         Q: Encode + ?Sized + 'k,
     {
-        let core = self.bytes.core();
-        let mut wanted = Keys::default();
-        for key in keys {
-            let start = wanted.bytes.len();
-            key.encode(&mut wanted.bytes)?;
-            wanted.end_key(start, &core.map);
-        }
-        let mut values: Vec<Option<V>> = Vec::new();
-        values.resize_with(wanted.len(), || None);
+        let keys = keys.into_iter();
+        let mut values = Vec::with_capacity(keys.size_hint().0);
         let mut failed = None;
-        core.get_each(wanted, |index, value| {
-            let decoded = value.map(V::decode).transpose();
-            match (values.get_mut(index), decoded) {
-                (Some(place), Ok(value)) => *place = value,
-                (_, Err(error)) => failed = failed.take().or(Some(error)),
-                (None, Ok(_)) => {}
-            }
+        self.get_many_with(keys, |index, value| match value.map(V::decode).transpose() {
+            Ok(value) => put(&mut values, index, value),
+            Err(error) => failed = failed.take().or(Some(error)),
         })?;
         failed.map_or(Ok(values), |error| Err(Error::Decode(error)))
+    }
+
+    /// Calls `each` once for every key, with its number in the order of the keys and its encoded value, which is
+    /// neither copied nor decoded; `None`: there is no such key.
+    ///
+    /// The numbers begin at 0 and come in no order. What is read, and what it costs, is that of
+    /// [`Store::get_many`], but for the copies: keys that are bytes or text already allocate nothing. While `each`
+    /// runs, the shards of up to sixteen keys are locked for reading, so keep it short; if it calls this
+    /// store it gets [`Error::Reentrant`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("pages");
+    /// let pages: pkv_store::Store<String, Vec<u8>> = pkv_store::Store::open(&path)?;
+    /// pages.insert("index", b"<h1>pkv</h1>".as_slice())?;
+    /// pages.insert("about", b"<p>a map</p>".as_slice())?;
+    /// let mut bytes = [0; 3];
+    /// pages.get_many_with(["about", "gone", "index"], |number, page| {
+    ///     bytes[number] = page.map_or(0, <[u8]>::len);
+    /// })?;
+    /// assert_eq!(bytes, [12, 0, 12]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Encode`] when a key cannot be encoded; `each` was called for some of the keys before it.
+    /// [`Error::Reentrant`].
+    pub fn get_many_with<'k, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'k Q>,
+        each: impl FnMut(usize, Option<&[u8]>),
+    ) -> Result<()>
+    where
+        K: Borrow<Q>,
+        Q: Encode + ?Sized + 'k,
+    {
+        with_scratch(|scratch| self.bytes.core().get_each(keys, scratch, each))
     }
 }

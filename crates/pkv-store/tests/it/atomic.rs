@@ -4,7 +4,10 @@
 use std::cell::Cell;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use pkv_store::codec::Decode;
 use pkv_store::{ByteStore, Durability, Error, Store, Transaction};
 
 use crate::support::{Place, blob, contents, copy, in_time, restless, small};
@@ -303,6 +306,73 @@ fn many_keys_come_in_the_order_in_which_they_are_asked_for() {
     // Written by another type of the same name: the call fails as a whole.
     store.bytes().insert(&7_u64.to_le_bytes(), b"\xff", PROCESS).unwrap();
     assert!(matches!(store.get_many(&[5, 7, 8]), Err(Error::Decode(_))));
+}
+
+#[test]
+fn many_keys_are_told_once_each_with_their_numbers_and_their_bytes() {
+    let place = Place::new();
+    let store = ByteStore::open(place.store(), &small()).unwrap();
+    let key = |number: usize| format!("key {number}").into_bytes();
+    // Of every length that takes another way: empty, some lines, many lines, an allocation of its own.
+    let value =
+        |number: usize| blob(1, [0, 1, 63, 64, 65, 100, 128, 1000, 1024, 1025, 9000][number % 11]);
+    for number in (0..100).filter(|number| number % 5 != 0) {
+        store.insert(&key(number), &value(number), PROCESS).unwrap();
+    }
+    let keys: Vec<_> = (0..100).map(key).collect();
+    for count in [0, 1, 15, 16, 17, 32, 100] {
+        let mut told = vec![0; count];
+        let some = keys.iter().take(count).map(Vec::as_slice);
+        let each = |number: usize, found: Option<&[u8]>| {
+            told[number] += 1;
+            let wanted = (!number.is_multiple_of(5)).then(|| value(number));
+            assert_eq!(found, wanted.as_deref(), "{number}");
+            // With a value or without one, it is inside.
+            assert!(matches!(store.get(b"key 1"), Err(Error::Reentrant)), "{number}");
+        };
+        store.get_many_with(some, each).unwrap();
+        assert_eq!(told, vec![1; count]);
+        assert!(store.get(b"key 1").is_ok());
+    }
+}
+
+/// The lock of one shard is held by a writer that ends once others have been told.
+#[test]
+fn many_keys_do_not_wait_for_one_that_is_being_written() {
+    let place = Place::new();
+    let store: Store<u64, u64> = small().map_shards(16).open(place.store()).unwrap();
+    let keys: Vec<u64> = (0..32).collect();
+    for key in &keys {
+        store.insert(key, key).unwrap();
+    }
+    let (writing, is_writing) = channel();
+    let (told, was_told) = channel();
+    let told_in_time = std::thread::scope(|scope| {
+        let store = &store;
+        let writer = scope.spawn(move || {
+            let mut in_time = false;
+            let changed = store.update(&0, |_| {
+                writing.send(()).unwrap();
+                in_time = was_told.recv_timeout(Duration::from_secs(10)).is_ok();
+                Some(1000)
+            });
+            assert_eq!(changed.unwrap(), Some(1000));
+            in_time
+        });
+        is_writing.recv().unwrap();
+        let mut values = vec![None; keys.len()];
+        let each = |number: usize, value: Option<&[u8]>| {
+            values[number] = value.map(|value| u64::decode(value).unwrap());
+            // The writer waits for the first.
+            let _ = told.send(number);
+        };
+        store.get_many_with(&keys, each).unwrap();
+        assert_eq!(values[0], Some(1000));
+        let others = (1..32).map(Some);
+        assert!(values.into_iter().skip(1).eq(others));
+        writer.join().unwrap()
+    });
+    assert!(told_in_time, "nobody was told of a key before the write had ended");
 }
 
 #[test]

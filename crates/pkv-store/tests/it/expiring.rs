@@ -196,6 +196,23 @@ fn deadlines_hold_over_restarts_kills_and_snapshots() {
     }
 }
 
+#[test]
+fn that_one_of_many_has_expired_is_told_once_it_is_recorded() {
+    let fs = disk();
+    let store = open(&fs);
+    store.insert_with_ttl(b"a", b"1", secs(10), PROCESS).unwrap();
+    store.insert_with_ttl(b"b", b"2", secs(20), PROCESS).unwrap();
+    at(&fs, 10);
+    let seq = store.last_seq();
+    let mut told = Vec::new();
+    let each = |number, value: Option<&[u8]>| {
+        told.push((number, value.map(<[u8]>::to_vec), store.last_seq() - seq));
+    };
+    store.get_many_with([b"a".as_slice(), b"b", b"c"], each).unwrap();
+    told.sort_unstable();
+    assert_eq!(told, [(0, None, 1), (1, Some(b"2".to_vec()), 0), (2, None, 1)]);
+}
+
 /// Every way to learn that an entry has expired, then a kill, and a clock that was set back.
 #[test]
 fn what_was_seen_to_be_gone_does_not_come_back() {
