@@ -1,10 +1,13 @@
 //! Frames taken apart and applied to the map, by several threads.
 
+use std::array;
+use std::hint::black_box;
+
 use pkv_format::{Frame, FrameKind, Operation};
 
 use super::upgrade::FileUpgrade;
 use crate::error::{Error, Result};
-use crate::map::{Map, NewValue};
+use crate::map::{Lookup, Map, NewValue, Shard};
 
 /// So many keys of a shard are looked up together before the first of them is changed: what they miss in the
 /// cache is waited for once. Behind them the shard is unlocked, for those who read meanwhile.
@@ -149,6 +152,16 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Has what a shard's next changes need come into the cache: each step for all of them before the next.
+fn touch(shard: &Shard, together: &[&Placed<'_>]) {
+    let mut lookups: [_; TOGETHER] =
+        array::from_fn(|at| Some(shard.lookup(together.get(at)?.hash)));
+    black_box(lookups.iter().flatten().fold(0, |all, lookup| all ^ lookup.touch_index()));
+    black_box(together.iter().fold(0, |all, placed| all ^ placed.touch()));
+    lookups.iter_mut().flatten().for_each(Lookup::find_record);
+    black_box(lookups.iter().flatten().fold(0, |all, lookup| all ^ lookup.touch_record()));
+}
+
 /// Applies the operations of one group of shards, in order.
 pub(super) fn apply(
     map: &Map,
@@ -180,12 +193,7 @@ pub(super) fn apply(
             together.push(placed);
         }
         let mut shard = map.write(index);
-        let touched = together
-            .iter()
-            .fold(0, |all, placed| all ^ shard.touch_index(placed.hash) ^ placed.touch());
-        std::hint::black_box(touched);
-        let touched = together.iter().fold(0, |all, placed| all ^ shard.touch_record(placed.hash));
-        std::hint::black_box(touched);
+        touch(&shard, &together);
         for placed in &together {
             match placed.operation {
                 Operation::Set { key, mut value } => {
