@@ -388,9 +388,10 @@ fn compare_ways(place: &Place, image: &Image, what: &str) {
 }
 
 #[test]
-fn a_log_that_lost_its_first_frame_is_none_that_was_made_ahead() {
-    // Found by fuzzing: a reader took the newest log for one that was never used, since it did not begin with a
-    // whole frame, and showed what came before it as if nothing were missing.
+fn every_way_of_reading_says_the_same_of_a_harmed_log() {
+    // Found by fuzzing. A reader took the newest log for one that was made ahead and never used, since it did not
+    // begin with a whole frame, and showed what came before it as if nothing were missing. And salvage called
+    // itself complete where a log had lost its link and opening cut there.
     let place = Place::new();
     let store = ByteStore::open(place.store(), &small().background(false)).unwrap();
     (1..=49).for_each(|n| write(&store, n));
@@ -435,6 +436,9 @@ fn a_log_that_lost_its_first_frame_is_none_that_was_made_ahead() {
             let mut missing = image.clone();
             missing.0.remove(name);
             compare_ways(&place, &missing, &format!("{state}, {name}: missing"));
+            let mut twice = image.clone();
+            twice.0.insert(name.replace("_diff", "_pending"), Vec::new());
+            compare_ways(&place, &twice, &format!("{state}, {name}: another file of its number"));
         }
     }
 }

@@ -94,7 +94,10 @@ fn whole_base(options: &ReadOptions<'_>) -> Result<Base> {
     let mut passed_over: Vec<u64> = Vec::new();
     // Nothing may be missing that a newer snapshot held.
     let mut end_seq = 0;
-    let mut flaw = None;
+    // Opening looks at the names before it looks into a file.
+    let mut flaw = scan.problems.first().map(|problem| {
+        refused(options.dir, &pkv_snapshot_set::Error::from(problem.clone()).into())
+    });
     if let Some(newest) = newest_named.filter(|newest| candidates.first() != Some(&Some(*newest))) {
         passed_over.push(newest.0);
         end_seq = newest_end_seq(options, newest)?;
@@ -131,10 +134,6 @@ fn whole_base(options: &ReadOptions<'_>) -> Result<Base> {
             passed_over.push(full.0);
             end_seq = end_seq.max(newest_end_seq(options, full)?);
         }
-    }
-    if let Some(problem) = scan.problems.first() {
-        let problem = pkv_snapshot_set::Error::from(problem.clone()).into();
-        flaw = flaw.or_else(|| Some(refused(options.dir, &problem)));
     }
     Ok(Base::None(flaw))
 }
