@@ -67,10 +67,10 @@ pub fn run(data: &[u8]) {
                 "reading and opening see other ends"
             );
         }
-        // Opening makes the folder.
         Err(error) => {
-            let is_missing = matches!(error, Error::NotFound { .. });
-            assert!(is_missing && opened.is_empty(), "opens, but cannot be read: {error}");
+            // Opening makes the folder.
+            let is_missing = matches!(error, Error::NotFound { .. }) && opened.is_empty();
+            assert!(is_missing, "opens, but cannot be read: {error}");
         }
     }
     match (report, saved) {

@@ -102,7 +102,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "fuzz",
         synopsis: "fuzz [TARGET] [--seconds N] [--seed N]",
-        help: "fuzz one target or each in turn (default 60 s each); with a seed the same each time, from fuzz/seeds alone",
+        help: "fuzz one target or each in turn (default 60 s each); a seed makes it repeatable",
         run: fuzz::run,
     },
     Command {

@@ -45,6 +45,7 @@ const COMMIT: &str = "crates/pkv-store/src/log/commit.rs";
 const CORE: &str = "crates/pkv-store/src/core.rs";
 const COMPACT: &str = "crates/pkv-store/src/compact.rs";
 const LOAD: &str = "crates/pkv-store/src/recover/load.rs";
+const LOGS: &str = "crates/pkv-store/src/recover/logs.rs";
 const REPAIR: &str = "crates/pkv-store/src/recover/repair.rs";
 const REPLAY: &str = "crates/pkv-store/src/recover/replay.rs";
 const COPY: &str = "crates/pkv-store/src/map/copy.rs";
@@ -60,6 +61,13 @@ const LOCK_THEN_SCAN: &str = "        let lock = match fs.lock(&lock_path, optio
 const SCAN_THEN_LOCK: &str = "        let (judgement, interrupted_creation) = survey(&*fs, &dir)?;\n        let lock = match fs.lock(&lock_path, options.lock_wait) {\n            Ok(lock) => lock,\n            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {\n                return Err(Error::Locked { path: lock_path });\n            }\n            Err(error) => return Err(error.into()),\n        };\n\n";
 
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "take a log that lost its first frame for one made ahead",
+        file: LOGS,
+        find: "    Ok(look == Look::Whole && last_nonzero(file, path, file_bytes, FRAMES_OFFSET)?.is_some())\n",
+        replace: "    let _ = (look, path, file_bytes);\n    Ok(false)\n",
+        catch: store(&["read_only::every_way_of_reading_says_the_same_of_a_harmed_log"]),
+    },
     Mutant {
         name: "tell of an expiry that the log does not hold",
         file: EXPIRY,

@@ -309,10 +309,11 @@ fn torn_and_damaged_folders_are_read_by_the_mode() {
     assert_eq!(Image::of(&path).without_lock().0.len(), damaged.without_lock().0.len() + 1);
 }
 
-type Harm = fn(&mut Vec<u8>);
+/// What it is, and how a log's bytes come to it.
+type Harm = (&'static str, fn(&mut Vec<u8>));
 
 /// What may happen to a log, from its front.
-const HARMS: [(&str, Harm); 9] = [
+const HARMS: [Harm; 9] = [
     ("no link in front of the first write", drop_link),
     ("a bit of the first frame", |log| log[4096 + 30] ^= 1),
     ("zeros for the first frame", |log| log[4096..4096 + 48].fill(0)),
