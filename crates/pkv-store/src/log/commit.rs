@@ -4,9 +4,6 @@
 //! unsynced frames, oldest first, and wakes the others. A failed sync poisons the log for good: the
 //! kernel has marked the pages clean, so a second sync that succeeds would prove nothing.
 
-use std::cmp::Ordering as Order;
-use std::collections::BinaryHeap;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,18 +11,21 @@ use pkv_format::Successor;
 use pkv_fs::{Access, Segment};
 use pkv_snapshot_set::LOCK_FILE_NAME;
 
+use super::callbacks::{Callback, Callbacks, Notifier, Outcomes};
 use super::{Active, Behind, Log, Retired, State};
 use crate::error::{Error, Result};
 use crate::folder::{Folder, LogFile, root_seed};
 use crate::health::Cause;
 use crate::histogram::{Histogram, Timings};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::mpsc::{Sender, channel};
-use crate::sync::thread::{self, JoinHandle};
+use crate::sync::thread;
 use crate::sync::{Condvar, Mutex};
 
-/// Told once whether a write became durable.
-pub(crate) type Callback = Box<dyn FnOnce(Result<u64>) + Send>;
+/// With so much written during a sync, a writer waits for none: see [`Gathering`].
+const GATHER_BYTES_MIN: u64 = 64 * 1024;
+/// The longest pause of the sync thread for it, and how often it looks whether there is more.
+const GATHER_MAX: Duration = Duration::from_millis(5);
+const GATHER_STEP: Duration = Duration::from_micros(200);
 
 /// Who waits for what.
 #[derive(Debug, Default)]
@@ -51,11 +51,13 @@ impl Default for UnsyncedSince {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says what one thread does, or is to do")]
 struct Waiting {
     /// Somebody is syncing right now.
     leading: bool,
-    callbacks: BinaryHeap<Pending>,
-    next_id: u64,
+    callbacks: Callbacks,
+    /// The sync thread sleeps until it is woken, or for the interval.
+    sync_sleeps: bool,
     notifier: Option<Notifier>,
     stop: bool,
     /// The log has ended: what is not durable now will not be.
@@ -71,33 +73,24 @@ impl std::fmt::Debug for Waiting {
     }
 }
 
-/// The thread that runs callbacks, so that a slow one holds up no commit.
-struct Notifier {
-    jobs: Sender<(Callback, Result<u64>)>,
-    thread: JoinHandle<()>,
+/// How long the sync thread waits for more.
+struct Gathering {
+    pause: Duration,
+    appended: Option<u64>,
 }
 
-/// A callback in the heap: lowest sequence number first, then in the order they came.
-struct Pending {
-    seq: u64,
-    id: u64,
-    callback: Callback,
-}
+impl Gathering {
+    /// Behind a sync that took so long.
+    fn new(sync_time: Duration) -> Self {
+        Self { pause: (sync_time * 2).min(GATHER_MAX), appended: None }
+    }
 
-impl PartialEq for Pending {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Order::Equal
-    }
-}
-impl Eq for Pending {}
-impl PartialOrd for Pending {
-    fn partial_cmp(&self, other: &Self) -> Option<Order> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Pending {
-    fn cmp(&self, other: &Self) -> Order {
-        (other.seq, other.id).cmp(&(self.seq, self.id))
+    /// Whether to wait for one more step. Where much was written during the last sync, somebody writes and waits for
+    /// nothing; a writer that waits has little on its way, and one that has come to a limit of its own writes no
+    /// more: for both the next sync begins at once.
+    fn goes_on(&mut self, unsynced: u64, appended: u64, elapsed: Duration) -> bool {
+        let before = self.appended.replace(appended);
+        unsynced >= GATHER_BYTES_MIN && before != Some(appended) && elapsed < self.pause
     }
 }
 
@@ -248,18 +241,20 @@ impl Log {
     /// Calls back once everything up to `seq` is durable, or when it is known that it will not be.
     pub(crate) fn on_durable(&self, seq: u64, callback: Callback) {
         let mut waiting = self.commit.waiting.lock();
-        let id = waiting.next_id;
-        waiting.next_id += 1;
-        waiting.callbacks.push(Pending { seq, id, callback });
+        waiting.callbacks.add(seq, callback);
+        let wake = std::mem::take(&mut waiting.sync_sleeps);
+        let ended = waiting.ended;
         drop(waiting);
-        if self.durable_seq() >= seq || self.poisoned().is_some() || !self.settings.background {
-            if !self.settings.background {
-                // Nobody else would: a failure poisons, and the callback is told below.
-                let _ = self.wait_durable(seq);
-            }
+        if wake {
+            self.commit.wanted.notify_one();
+        }
+        if !self.settings.background {
+            // Nobody else would: a failure poisons, and the callback is told below.
+            let _ = self.wait_durable(seq);
+        }
+        let is_known = self.durable_seq() >= seq || self.poisoned().is_some() || ended;
+        if is_known || !self.settings.background {
             self.resolve();
-        } else {
-            self.commit.wake_sync_thread();
         }
     }
 
@@ -268,35 +263,23 @@ impl Log {
         let poisoned = self.poisoned();
         let durable = self.durable_seq();
         let mut waiting = self.commit.waiting.lock();
-        loop {
-            let ready = waiting
-                .callbacks
-                .peek()
-                .is_some_and(|next| next.seq <= durable || poisoned.is_some() || waiting.ended);
-            if !ready {
-                return;
-            }
-            let Some(Pending { seq, callback, .. }) = waiting.callbacks.pop() else { return };
-            let outcome = match &poisoned {
-                _ if seq <= durable => Ok(durable),
-                Some(cause) => Err(Error::Unconfirmed { seq, cause: cause.clone() }),
-                None => Err(Error::Closed),
-            };
-            if waiting.notifier.is_none() && self.settings.background {
-                waiting.notifier = Notifier::start();
-            }
-            let left = match &waiting.notifier {
-                Some(notifier) => {
-                    notifier.jobs.send((callback, outcome)).err().map(|unsent| unsent.0)
-                }
-                None => Some((callback, outcome)),
-            };
-            if let Some((callback, outcome)) = left {
-                // No thread to be had: run it here, with no lock held.
-                drop(waiting);
-                run(callback, outcome);
-                waiting = self.commit.waiting.lock();
-            }
+        let all = poisoned.is_some() || waiting.ended;
+        let callbacks = waiting.callbacks.take_up_to(if all { u64::MAX } else { durable });
+        if callbacks.is_empty() {
+            return;
+        }
+        let outcomes = Outcomes { callbacks, durable, cause: poisoned };
+        if waiting.notifier.is_none() && self.settings.background {
+            waiting.notifier = Notifier::start();
+        }
+        let left = match &waiting.notifier {
+            Some(notifier) => notifier.tell(outcomes).err(),
+            None => Some(outcomes),
+        };
+        drop(waiting);
+        if let Some(outcomes) = left {
+            // No thread to be had: they run here, with no lock held.
+            outcomes.tell();
         }
     }
 
@@ -319,19 +302,23 @@ impl Log {
                     tail.sync_asleep = idle;
                     idle
                 };
+                waiting.sync_sleeps = true;
                 if idle {
                     self.commit.wanted.wait(&mut waiting);
+                    waiting.sync_sleeps = false;
                     // Woken by the first write in a while: those before it are synced.
                     *self.commit.unsynced_since.0.lock() = Instant::now();
                     continue;
                 }
                 let timeout =
                     self.commit.wanted.wait_for(&mut waiting, self.settings.sync_interval);
+                waiting.sync_sleeps = false;
                 if waiting.stop || !timeout.timed_out() {
                     continue;
                 }
             }
             drop(waiting);
+            let started = Instant::now();
             if self.last_seq() > self.durable_seq() {
                 // A failure poisons; whoever waits is told by `resolve`.
                 let _ = self.sync();
@@ -339,6 +326,35 @@ impl Log {
                 self.sync_idle_mark();
             }
             self.resolve();
+            if callbacks {
+                self.gather(started.elapsed());
+            }
+        }
+    }
+
+    /// Between two syncs for callbacks: lets a stream of writes come together.
+    ///
+    /// A sync has its price whatever it writes, and half of it is paid by the writer (pages that are write-protected are
+    /// faulted in again). A thread that waits in [`Log::wait_durable`] meanwhile syncs by itself.
+    fn gather(&self, sync_time: Duration) {
+        let mut gathering = Gathering::new(sync_time);
+        let started = Instant::now();
+        loop {
+            let (unsynced, appended) = {
+                let tail = self.tail.lock();
+                if !matches!(tail.state, State::Open) {
+                    return;
+                }
+                (tail.appended_bytes - tail.synced_bytes, tail.appended_bytes)
+            };
+            if !gathering.goes_on(unsynced, appended, started.elapsed()) {
+                return;
+            }
+            let mut waiting = self.commit.waiting.lock();
+            if waiting.stop {
+                return;
+            }
+            self.commit.wanted.wait_for(&mut waiting, GATHER_STEP);
         }
     }
 
@@ -373,12 +389,8 @@ impl Log {
         self.commit.waiting.lock().ended = true;
         self.resolve();
         let notifier = self.commit.waiting.lock().notifier.take();
-        if let Some(Notifier { jobs, thread }) = notifier {
-            drop(jobs);
-            // A callback may close the store: the thread cannot wait for itself.
-            if thread.thread().id() != thread::current().id() {
-                let _ = thread.join();
-            }
+        if let Some(notifier) = notifier {
+            notifier.end();
         }
     }
 }
@@ -415,26 +427,6 @@ impl Log {
             self.resolve();
         }
     }
-}
-
-impl Notifier {
-    fn start() -> Option<Self> {
-        let (jobs, queue) = channel::<(Callback, Result<u64>)>();
-        let thread = thread::Builder::new()
-            .name("pkv-notify".into())
-            .spawn(move || {
-                for (callback, outcome) in queue {
-                    run(callback, outcome);
-                }
-            })
-            .ok()?;
-        Some(Self { jobs, thread })
-    }
-}
-
-/// A callback's panic is its own: the next one runs all the same.
-fn run(callback: Callback, outcome: Result<u64>) {
-    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| callback(outcome)));
 }
 
 /// Less than this is synced as it is mapped: taking it out of the mapping would cost more than it saves.
@@ -500,5 +492,29 @@ impl Behind {
                 file.sync_data()
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_stream_of_writes_is_waited_for() {
+        const MS: Duration = Duration::from_millis(1);
+        let stream = GATHER_BYTES_MIN;
+        let new = || Gathering::new(MS);
+        // Little was written meanwhile: somebody may wait for it.
+        assert!(!new().goes_on(stream - 1, stream, Duration::ZERO));
+        // As long as more comes, and twice as long as the sync took.
+        let mut gathering = new();
+        assert!(gathering.goes_on(stream, stream, Duration::ZERO));
+        assert!(gathering.goes_on(stream + 8, stream + 8, MS));
+        assert!(!gathering.goes_on(stream + 16, stream + 16, MS * 2));
+        let mut gathering = new();
+        assert!(gathering.goes_on(stream, stream, Duration::ZERO));
+        assert!(!gathering.goes_on(stream, stream, MS));
+        // A slow disk is not waited for as long again.
+        assert!(!Gathering::new(GATHER_MAX * 9).goes_on(stream, stream, GATHER_MAX));
     }
 }

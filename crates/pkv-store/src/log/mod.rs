@@ -2,13 +2,14 @@
 //!
 //! *Append* (here) copies a frame behind the last one under one lock: sequence number, header checksum,
 //! copy. Frames are in order and without holes at every instant, so a killed process leaves a prefix.
-//! *Commit* (`commit.rs`) makes everything appended so far durable, once for all who wait.
+//! *Commit* (`commit.rs`, `callbacks.rs`) makes everything appended so far durable, once for all who wait.
 //! *Keep* (`keeper.rs`) is what happens ahead of and behind the writers: preparing segments, touching
 //! their pages, cutting and closing those that are full. *Wait* (`wait.rs`) is where a writer is while
 //! it must not go on.
 //!
 //! No lock of this module is held across a system call, but for the `write` of a log that is not mapped.
 
+mod callbacks;
 mod commit;
 mod keeper;
 mod state;
