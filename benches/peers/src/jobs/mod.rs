@@ -118,7 +118,8 @@ pub(crate) enum Kind {
     Power,
     /// The same with each number of threads in [`THREADS`]: `commits_N`.
     PowerThreads,
-    /// The same from one thread that waits for none of them: `bytes_per_second` of the log.
+    /// The same from one thread that waits for none of them: `bytes_per_second` of the log. With `Level::Process` it is
+    /// told of none either: what the writer is able to.
     Pipelined,
     /// `bytes_per_second` of a snapshot.
     SnapshotWrite,
