@@ -25,6 +25,10 @@ pub struct Record<'a> {
 #[inline]
 #[must_use]
 pub const fn record_bytes(key_bytes: usize, value_bytes: usize) -> usize {
+    // Short lengths, as most are, take a byte each.
+    if key_bytes < 0x80 / 4 && value_bytes < 0x80 {
+        return padded(2 + key_bytes + value_bytes, RECORD_ALIGN_BYTES);
+    }
     let heads = varint_bytes(key_bytes.saturating_mul(4)) + varint_bytes(value_bytes);
     padded(key_bytes.saturating_add(value_bytes).saturating_add(heads), RECORD_ALIGN_BYTES)
 }

@@ -103,8 +103,9 @@ impl Core {
                 is_as_prepared = true;
             }
             let is_decided = matches!(prepare, Prepare::SetAlways(_));
-            let wants_current = !is_decided || self.watch.is_on();
-            let current = if wants_current { shard.get(hash, key) } else { None };
+            let looked_up = (!is_decided || self.watch.is_on()).then(|| shard.find(hash, key));
+            let (found, current) = looked_up.unzip();
+            let current = current.flatten();
             let decision = if is_decided {
                 Decision::AsPrepared
             } else {
@@ -143,7 +144,11 @@ impl Core {
                 value.map(|bytes| large.clone().map_or(NewValue::Inline(bytes), NewValue::Large));
             if let Some(value) = &value {
                 self.check_memory(Some(key), key.len() + value.len())?;
-                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;
+                let reserved = match found {
+                    Some(found) => shard.reserve_found(hash, key.len(), value, found),
+                    None => shard.reserve(hash, key.len(), value),
+                };
+                reserved.map_err(|_| Error::OutOfMemory)?;
             }
             // 4.
             let seq = match self.log.append(&mut frame) {
@@ -156,9 +161,11 @@ impl Core {
                 }
             };
             // 5.
-            let replaced = match value {
-                Some(value) => shard.set(hash, key, value),
-                None => shard.remove(hash, key),
+            let replaced = match (value, found) {
+                (Some(value), None) => shard.set(hash, key, value),
+                (Some(value), Some(found)) => shard.set_found(hash, key, value, found),
+                (None, Some(found)) => shard.remove_found(hash, key, found),
+                (None, None) => shard.remove(hash, key),
             };
             break (seq, replaced, notice);
         };

@@ -388,6 +388,16 @@ impl Chunks {
         record::write(self.slot_mut(place, new.bytes()), new.key, new.value, new.flags);
     }
 
+    /// Overwrites the value of the record at `place`, which has a key of this length, with one of the same length.
+    #[inline]
+    pub(super) fn overwrite_value(&mut self, place: Place, key_len: usize, value: &[u8]) {
+        record::write_value(
+            self.slot_mut(place, record_bytes(key_len, value.len())),
+            key_len,
+            value,
+        );
+    }
+
     /// Declares the record at `place` dead.
     pub(super) fn kill(&mut self, place: Place) {
         let bytes = self.record(place).bytes_used;

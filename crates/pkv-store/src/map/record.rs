@@ -67,6 +67,25 @@ pub(super) fn write(slot: &mut [u8], key: &[u8], value: &[u8], flags: u8) {
     padding.fill(0);
 }
 
+/// Overwrites the value of the record in `slot`, which has a key and a value of these lengths.
+#[inline]
+pub(super) fn write_value(slot: &mut [u8], key_len: usize, value: &[u8]) {
+    // The two lengths end where the second byte without its highest bit does.
+    let heads = match slot {
+        [..0x80, ..0x80, ..] => 2,
+        _ => slot
+            .iter()
+            .enumerate()
+            .filter(|(_, byte)| **byte < 0x80)
+            .nth(1)
+            .map_or(0, |(at, _)| at + 1),
+    };
+    let start = heads + key_len;
+    if let Some(old) = slot.get_mut(start..start + value.len()) {
+        old.copy_from_slice(value);
+    }
+}
+
 /// Writes a dead record without a key over all of `slot`, whose length is a multiple of the word.
 pub(super) fn write_filler(slot: &mut [u8]) {
     // A longer varint of the length shortens the value, so the value's bytes are found from its end.
@@ -142,6 +161,20 @@ mod tests {
                     assert_eq!(value_of(&bytes, &other), None);
                     assert_eq!(value_of(&bytes, &key[1..]), None);
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_overwritten_where_it_stands() {
+        for key_bytes in [0, 1, 31, 32, 200, 4095, 4096, 65_536] {
+            for value_bytes in [0, 1, 3, 100, 127, 128, 1024] {
+                let key = vec![0xff; key_bytes];
+                let (mut old, mut new) = (Vec::new(), Vec::new());
+                pkv_format::push_record_with_flags(&mut old, &key, &vec![2; value_bytes], 0);
+                pkv_format::push_record_with_flags(&mut new, &key, &vec![3; value_bytes], 0);
+                write_value(&mut old, key_bytes, &vec![3; value_bytes]);
+                assert_eq!(old, new, "{key_bytes} {value_bytes}");
             }
         }
     }

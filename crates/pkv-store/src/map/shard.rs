@@ -53,6 +53,18 @@ impl Shard {
         Some(self.value_ref(found))
     }
 
+    /// The same, and where it was found, for a change of the key.
+    #[inline]
+    pub(crate) fn find(&self, hash: u64, key: &[u8]) -> (Found, Option<ValueRef<'_>>) {
+        let (table, tag) = self.buckets.table_of(hash);
+        let found = table.find(tag, |place| {
+            let place = Place(place);
+            self.chunks.value_of(place, key).map(|found| (place, found))
+        });
+        let (place, found) = found.unzip();
+        (Found(place), found.map(|found| self.value_ref(found)))
+    }
+
     /// What a record with this value and these flags holds.
     #[inline]
     fn value_ref<'a>(&'a self, (value, flags): (&'a [u8], u8)) -> ValueRef<'a> {
@@ -103,6 +115,24 @@ impl Shard {
         self.reserve_all(std::iter::once((hash, key_len, value.len())))
     }
 
+    /// [`Shard::reserve`] for a key that was found there: its value may be overwritten, which takes no memory.
+    #[inline]
+    pub(crate) fn reserve_found(
+        &mut self,
+        hash: u64,
+        key_len: usize,
+        value: &NewValue<'_>,
+        found: Found,
+    ) -> Result<(), OutOfMemory> {
+        if let (Some(place), NewValue::Inline(value)) = (found.0, value)
+            && is_overwritten(&self.chunks.record(place), value)
+        {
+            self.promised_sets = 1;
+            return Ok(());
+        }
+        self.reserve(hash, key_len, value)
+    }
+
     /// Makes sure that the next sets, with these hashes, key and value lengths and in this order, cannot
     /// fail for want of memory.
     ///
@@ -133,25 +163,42 @@ impl Shard {
 
     /// Sets the value of `key`. Where it was not reserved before, want of memory is a panic.
     pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: NewValue<'_>) -> Replaced {
+        let (found, _) = self.find(hash, key);
+        self.set_found(hash, key, value, found)
+    }
+
+    /// [`Shard::set`] of a key that was found there.
+    pub(crate) fn set_found(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: NewValue<'_>,
+        found: Found,
+    ) -> Replaced {
+        debug_assert_eq!(found, self.find(hash, key).0, "changed since");
         if self.promised_sets == 0
-            && let Err(why) = self.reserve(hash, key.len(), &value)
+            && let Err(why) = self.reserve_found(hash, key.len(), &value, found)
         {
             unreachable!("a set was not reserved: {why}");
         }
         self.promised_sets -= 1;
         let value_len = value.len();
         let Shard { buckets, chunks, slab, .. } = self;
-        let (bucket, tag) = buckets.bucket_of_mut(hash);
-        let found = bucket
-            .table
-            .find(tag, |place| chunks.value_of(Place(place), key).map(|_| Place(place)));
-
         let mut garbage = Garbage::default();
-        let existed = found.is_some();
+        let existed = found.0.is_some();
         let written_bytes;
         let mut number = [0; SLOT_NUMBER_BYTES];
-        if let Some(place) = found {
+        if let Some(place) = found.0 {
             let old = chunks.record(place);
+            if let NewValue::Inline(value) = value
+                && is_overwritten(&old, value)
+            {
+                written_bytes = old.bytes_used;
+                chunks.overwrite_value(place, key.len(), value);
+                garbage.chunk = self.tend(written_bytes);
+                return Replaced { existed, garbage };
+            }
+            let (bucket, tag) = buckets.bucket_of_mut(hash);
             let (old_bytes, old_slot) = (old.bytes_used, record::large_slot(old.value, old.flags));
             let old_len = match old_slot {
                 None => old.value.len(),
@@ -183,6 +230,7 @@ impl Shard {
                 bucket.sub_bytes(old_bytes);
             }
         } else {
+            let (bucket, tag) = buckets.bucket_of_mut(hash);
             let new = new_record(key, value, slab, &mut number);
             written_bytes = new.bytes();
             bucket.add_bytes(written_bytes);
@@ -197,12 +245,16 @@ impl Shard {
 
     /// Removes `key`. Needs no reservation and cannot fail.
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Replaced {
+        let (found, _) = self.find(hash, key);
+        self.remove_found(hash, key, found)
+    }
+
+    /// [`Shard::remove`] of a key that was found there.
+    pub(crate) fn remove_found(&mut self, hash: u64, key: &[u8], found: Found) -> Replaced {
+        debug_assert_eq!(found, self.find(hash, key).0, "changed since");
+        let Some(place) = found.0 else { return Replaced::default() };
         let Shard { buckets, chunks, slab, .. } = self;
         let (bucket, tag) = buckets.bucket_of_mut(hash);
-        let found = bucket
-            .table
-            .find(tag, |place| chunks.value_of(Place(place), key).map(|_| Place(place)));
-        let Some(place) = found else { return Replaced::default() };
         if let Some(entry) = bucket.table.locate(tag, place.0) {
             bucket.table.remove(entry);
         }
@@ -349,6 +401,17 @@ impl<'a> Lookup<'a> {
             None => self.shard.get(self.hash, key),
         }
     }
+}
+
+/// Where a key was found in its shard, or that it was not: true until a key of the shard is set or removed. What is
+/// reserved moves no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found(Option<Place>);
+
+/// Whether a new value takes the place of a record's old one, so that nothing else changes.
+#[inline]
+fn is_overwritten(old: &Record<'_>, value: &[u8]) -> bool {
+    old.flags & LARGE == 0 && old.value.len() == value.len()
 }
 
 /// Bytes of the record in a chunk for a key and a value of these lengths.

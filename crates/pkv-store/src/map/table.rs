@@ -357,11 +357,11 @@ impl Table {
         Ok(table)
     }
 
-    /// The lower and the upper half of the entries.
+    /// The lower and the upper half of the entries, each with some room, since the next entry is for one of them.
     pub(super) fn halves(&self) -> Result<(Table, Table), OutOfMemory> {
         let upper_len = self.entries().filter(|(tag, _)| tag.is_upper()).count();
-        let mut lower = Table::with_capacity(self.len - upper_len)?;
-        let mut upper = Table::with_capacity(upper_len)?;
+        let with_room = |len| Table::with_capacity(len + len / 8);
+        let (mut lower, mut upper) = (with_room(self.len - upper_len)?, with_room(upper_len)?);
         for (tag, place) in self.entries() {
             let half = if tag.is_upper() { &mut upper } else { &mut lower };
             half.insert(tag.in_its_half(), place);

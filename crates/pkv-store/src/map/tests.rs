@@ -46,8 +46,9 @@ fn set(map: &Map, key: &[u8], value: &[u8]) -> bool {
     let hash = map.hash(key);
     let value = NewValue::new(value).unwrap();
     let mut shard = map.write(map.shard_index(hash));
-    shard.reserve(hash, key.len(), &value).unwrap();
-    let replaced = shard.set(hash, key, value);
+    let (found, _) = shard.find(hash, key);
+    shard.reserve_found(hash, key.len(), &value, found).unwrap();
+    let replaced = shard.set_found(hash, key, value, found);
     drop(shard);
     replaced.existed
 }
@@ -84,6 +85,23 @@ fn collect(out: &SliceCopy, entries: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
     }
     for (key, value) in out.large() {
         assert!(entries.insert(key.to_vec(), value.to_vec()).is_none(), "met twice");
+    }
+}
+
+#[test]
+fn a_value_of_the_same_length_takes_no_memory_however_full_all_is() {
+    for value_bytes in [0, 100, 900] {
+        let map = map(1);
+        for number in 0..600 {
+            set(&map, &key(number, 16), &value(number, value_bytes));
+            // At some of these numbers a table or a chunk is full.
+            let before = map.usage();
+            let last = key(number, 16);
+            set(&map, &last, &value(number + 1, value_bytes));
+            assert_eq!(map.usage(), before, "{number}");
+            assert_eq!(get(&map, &last), Some(value(number + 1, value_bytes)));
+        }
+        map.read(0).verify();
     }
 }
 
