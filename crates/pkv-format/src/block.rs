@@ -122,6 +122,35 @@ impl BlockBuilder {
     }
 }
 
+/// Makes a block of bytes in place: `block` has [`BLOCK_HEADER_BYTES`] of room for the header and then so many
+/// records, encoded as in a [`BlockBuilder`]; it is to be written at `offset` of the file with this seed.
+///
+/// For who collects records in a larger buffer of its own, and would copy each block to have a builder's. The
+/// records are not looked into; a reader refuses them if they are not so many.
+///
+/// # Errors
+/// When the block would be over its limit, or its bytes cannot be so many records (each takes at least 4 bytes,
+/// and all a multiple of 4).
+pub fn finish_block(
+    block: &mut [u8],
+    records: u32,
+    seed: FileSeed,
+    offset: u64,
+) -> Result<(), EncodeError> {
+    let impossible = EncodeError::Invalid("the bytes cannot be so many records");
+    let Some((header, payload)) = block.split_first_chunk_mut::<BLOCK_HEADER_BYTES>() else {
+        return Err(impossible);
+    };
+    check("the block's payload", payload.len(), BLOCK_PAYLOAD_BYTES_MAX)?;
+    if !count_is_possible(records, payload.len())
+        || !payload.len().is_multiple_of(RECORD_ALIGN_BYTES)
+    {
+        return Err(impossible);
+    }
+    *header = encode_header(seed, offset, payload, records, BLOCK_KIND_RECORDS);
+    Ok(())
+}
+
 fn check(what: &'static str, bytes: usize, bytes_max: usize) -> Result<(), EncodeError> {
     if bytes <= bytes_max {
         return Ok(());

@@ -16,7 +16,7 @@ mod record;
 mod scan;
 mod varint;
 
-pub use block::{BlockBuilder, BlockScanner, BlockStep, Footer};
+pub use block::{BlockBuilder, BlockScanner, BlockStep, Footer, finish_block};
 pub use checksum::{FileSeed, body_checksum};
 pub use error::{BadBlock, BadBody, BadFrame, BadRecord, EncodeError, HeaderError};
 pub use frame::{Frame, FrameHeader, FrameKind, Link, Mark, Seal, frame_bytes, push_frame};

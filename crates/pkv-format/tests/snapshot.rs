@@ -7,7 +7,7 @@ use pkv_format::{
     BLOCK_BYTES_TARGET, BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BLOCKS_OFFSET, BadBlock,
     BadRecord, BlockBuilder, BlockScanner, BlockStep, EncodeError, FOOTER_BYTES,
     FRAME_BODY_BYTES_MAX, FileSeed, Footer, KEY_BYTES_MAX, Record, Records, decode_record,
-    push_record, push_record_with_flags, record_bytes,
+    finish_block, push_record, push_record_with_flags, record_bytes,
 };
 use proptest::prelude::*;
 
@@ -383,4 +383,24 @@ fn record_sizes() {
         assert_eq!(record_bytes(key_bytes, value_bytes), expected);
     }
     assert!(record_bytes(usize::MAX, usize::MAX) >= usize::MAX - 3, "no overflow");
+}
+
+#[test]
+fn a_block_finished_in_place_is_the_builders() {
+    let mut builder = BlockBuilder::new();
+    let mut block = vec![7; BLOCK_HEADER_BYTES];
+    for number in 0..100_u8 {
+        let (key, value) = ([number; 16], [number; 100]);
+        builder.push(&key, &value).unwrap();
+        push_record(&mut block, &key, &value);
+    }
+    finish_block(&mut block, 100, seed(), BASE).unwrap();
+    assert_eq!(block, builder.finish(seed(), BASE));
+
+    let mut too_few = vec![0; BLOCK_HEADER_BYTES];
+    assert!(finish_block(&mut too_few, 0, seed(), BASE).is_err());
+    assert!(finish_block(&mut too_few, 1, seed(), BASE).is_err());
+    assert!(finish_block(&mut block, 1 << 20, seed(), BASE).is_err());
+    assert!(finish_block(&mut [0; BLOCK_HEADER_BYTES + 5], 1, seed(), BASE).is_err());
+    assert!(finish_block(&mut [0; 3], 1, seed(), BASE).is_err());
 }

@@ -244,6 +244,11 @@ impl<T: Inner> File for Counting<T> {
         Ok(())
     }
 
+    fn start_writeback(&self, offset: u64, bytes: u64) -> Result<()> {
+        self.counters.call(Op::StartWriteback);
+        self.inner.file().start_writeback(offset, bytes)
+    }
+
     fn preallocate(&self, bytes: u64) -> Result<()> {
         self.counters.call(Op::Preallocate);
         self.inner.file().preallocate(bytes)

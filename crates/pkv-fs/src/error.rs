@@ -63,6 +63,8 @@ pub enum Op {
     Read,
     /// Writing.
     Write,
+    /// Beginning to write out, before a sync.
+    StartWriteback,
     /// Reserving space.
     Preallocate,
     /// Cutting or extending.
@@ -89,13 +91,14 @@ pub enum Op {
 
 impl Op {
     /// Every call there is, in the order of the list above.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::CreateDir,
         Self::List,
         Self::Create,
         Self::Open,
         Self::Read,
         Self::Write,
+        Self::StartWriteback,
         Self::Preallocate,
         Self::SetLen,
         Self::Sync,
@@ -126,6 +129,7 @@ impl std::fmt::Display for Op {
             Op::Open => "open",
             Op::Read => "read",
             Op::Write => "write",
+            Op::StartWriteback => "begin to write out",
             Op::Preallocate => "reserve space for",
             Op::SetLen => "set the size of",
             Op::Sync => "sync",

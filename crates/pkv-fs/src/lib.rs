@@ -11,6 +11,9 @@ mod mapped;
 mod memory;
 mod std_fs;
 mod sys;
+#[cfg(all(feature = "mmap", target_os = "linux"))]
+#[expect(unsafe_code, reason = "a call of the system that no crate of ours has in a safe form")]
+mod writeback;
 mod written;
 
 use std::ffi::OsString;
@@ -136,6 +139,14 @@ pub trait File: Debug + Send + Sync {
 
     /// Writes all of `bytes`. On error an unknown prefix of them, in whole pages, may have been written.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Asks the system to begin writing these bytes out, and does not wait for it: a sync later has less to wait
+    /// for. Nothing becomes durable by it, and how it ends is told by the sync alone. Does nothing where the
+    /// system cannot.
+    fn start_writeback(&self, offset: u64, bytes: u64) -> Result<()> {
+        let _ = (offset, bytes);
+        Ok(())
+    }
 
     /// Reserves disk space up to `bytes` and makes the file at least that long; new bytes are zeros.
     /// Where the file system cannot reserve, the size alone is set. Never cuts the file. On error,

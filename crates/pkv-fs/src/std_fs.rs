@@ -261,6 +261,12 @@ impl File for StdFile {
         Ok(())
     }
 
+    #[cfg(all(feature = "mmap", target_os = "linux"))]
+    fn start_writeback(&self, offset: u64, bytes: u64) -> Result<()> {
+        crate::writeback::start(&self.file, offset, bytes)
+            .map_err(|e| Error::at(Op::StartWriteback, &self.path, offset, e))
+    }
+
     fn preallocate(&self, bytes: u64) -> Result<()> {
         sys::reserve(&self.file, bytes)
             .and_then(|()| extend(&self.file, bytes))

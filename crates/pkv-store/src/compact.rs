@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pkv_format::{BlockBuilder, FileKind, Footer, HEADER_BYTES, decode_record};
+use pkv_format::{BLOCK_HEADER_BYTES, FileKind, Footer, HEADER_BYTES, finish_block, push_record};
 use pkv_fs::{Access, File};
 use pkv_snapshot_set::{SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
 
@@ -20,15 +20,22 @@ use crate::health::Cause;
 use crate::histogram::{Histogram, Timings};
 use crate::log::Rotated;
 use crate::map::{Cursor, SliceCopy};
+use crate::pace::{Pace, Turn};
 use crate::recover::{Phase, Progress, RecoveryProgress};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Mutex};
 
-/// Blocks are handed to the file system in pieces of this size.
-const WRITE_BYTES: usize = 256 * 1024;
+/// The file system is handed pieces of this size, each at a multiple of it.
+const WRITE_BYTES: usize = 512 * 1024;
 
-/// A shard file is synced each time it grew by this much, so that the disk is never flooded by one
-/// large sync that a writer's sync would have to wait behind.
+/// A block ends behind the slice with which it has so much: most slices have 10 to 30 KiB.
+const BLOCK_BYTES_ENOUGH: usize = 48 * 1024;
+
+/// A piece that is nearly whole, and the block and the slice that end it.
+const READY_BYTES: usize = WRITE_BYTES + 2 * BLOCK_BYTES_ENOUGH;
+
+/// Beside writers a shard file is synced each time it grew by this much, so that the disk is never flooded by
+/// one large sync that a writer's sync would have to wait behind.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The first pause after a compaction failed, and the longest.
@@ -94,6 +101,8 @@ impl Compaction {
 struct Pending {
     info: SnapshotInfo,
     rotated: Rotated,
+    /// The last write when the work began, some milliseconds before the copy does.
+    seq_before: u64,
 }
 
 impl Core {
@@ -144,6 +153,7 @@ impl Core {
     /// stand above the snapshot and begin before it, or below it and end after it.
     fn begin_snapshot(&self) -> Result<Pending> {
         let _creation = self.folder.creation();
+        let seq_before = self.log.last_seq();
         let shard_count = self.snapshot_shard_count();
         // 1.
         let created = self.folder.with_set(|set| {
@@ -154,7 +164,7 @@ impl Core {
         let rotated =
             self.log.prepare(self.log.segment_bytes()).and_then(|fresh| self.log.rotate_to(fresh));
         match rotated {
-            Ok(rotated) => Ok(Pending { info, rotated }),
+            Ok(rotated) => Ok(Pending { info, rotated, seq_before }),
             Err(error) => {
                 self.log.give_up(info.ordinal.0);
                 Err(error)
@@ -185,19 +195,20 @@ impl Core {
             bytes_total: self.map.usage().payload_bytes,
             bytes_done: AtomicU64::new(0),
         };
-        let written = self.pool.map_in_background(&files, |(index, path)| {
+        let pace = Pace::new(self.pool.threads(), pending.seq_before);
+        let written = self.pool.map(&files, |(index, path)| {
+            let turn = pace.begin(|| self.log.last_seq());
             let shards = self.map.shards();
             let range = index * shards / count..(index + 1) * shards / count;
-            let mut writer = ShardWriter::create(self, pending, *index, count, path)?;
-            let mut copy = SliceCopy::default();
+            let mut writer = ShardWriter::create(self, pending, *index, count, path, turn)?;
             let mut told_bytes = 0;
             for shard in range {
-                writer.write_map_shard(self, shard, &mut copy)?;
+                writer.write_map_shard(shard)?;
                 told.more(
                     writer.payload_bytes - std::mem::replace(&mut told_bytes, writer.payload_bytes),
                 );
             }
-            writer.finish(self, &pending.rotated)
+            writer.finish(&pending.rotated)
         });
         written.into_iter().sum()
     }
@@ -308,25 +319,31 @@ impl Told<'_> {
 }
 
 /// Writes one shard file: header, blocks, footer.
-struct ShardWriter {
+struct ShardWriter<'a> {
+    core: &'a Core,
+    turn: Turn<'a>,
     file: Arc<dyn File>,
     seed: pkv_format::FileSeed,
-    block: BlockBuilder,
-    /// Finished blocks that are not in the file yet, and where they go.
-    ready: Vec<u8>,
+    /// What is not in the file yet: the header, blocks, and the one to whose end slices of the map are copied. Its
+    /// records are those of that block.
+    ready: SliceCopy,
+    /// Where that block begins in `ready`.
+    block_at: usize,
+    /// Where `ready` goes in the file.
     offset: u64,
     synced: u64,
     records: u64,
     payload_bytes: u64,
 }
 
-impl ShardWriter {
+impl<'a> ShardWriter<'a> {
     fn create(
-        core: &Core,
+        core: &'a Core,
         pending: &Pending,
         index: usize,
         count: usize,
         path: &Path,
+        turn: Turn<'a>,
     ) -> Result<Self> {
         let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let header = core.folder.header(
@@ -337,102 +354,112 @@ impl ShardWriter {
             0,
         );
         let bytes = header.encode().map_err(|e| Error::damaged(path, 0, e.to_string()))?;
-        let mut ready = Vec::with_capacity(WRITE_BYTES + WRITE_BYTES / 2);
-        ready.extend_from_slice(&bytes);
-        Ok(Self {
+        let mut ready = SliceCopy::default();
+        ready.bytes.reserve_exact(READY_BYTES);
+        ready.bytes.extend_from_slice(&bytes);
+        let mut writer = Self {
+            core,
+            turn,
             file: core.folder.fs.open(path, Access::Write)?,
             seed: header.seed(),
-            block: BlockBuilder::new(),
             ready,
+            block_at: 0,
             offset: 0,
             synced: 0,
             records: 0,
             payload_bytes: 0,
-        })
+        };
+        writer.begin_block();
+        Ok(writer)
     }
 
     /// Copies one shard of the map, a slice at a time under its read lock, and writes the copies.
-    fn write_map_shard(&mut self, core: &Core, shard: usize, copy: &mut SliceCopy) -> Result<()> {
+    fn write_map_shard(&mut self, shard: usize) -> Result<()> {
         let mut cursor = Some(Cursor::default());
         let mut checked = None;
         while let Some(at) = cursor {
             // Looking is a lock that writers take, so not for each slice.
             if checked.replace(self.offset) != Some(self.offset) {
-                core.check_going_on()?;
+                self.core.check_going_on()?;
             }
-            cursor = core.map.read(shard).copy_slice(at, copy).map_err(|_| Error::OutOfMemory)?;
-            self.write_copy(copy)?;
-        }
-        Ok(())
-    }
-
-    fn write_copy(&mut self, copy: &SliceCopy) -> Result<()> {
-        let mut rest = copy.bytes.as_slice();
-        while !rest.is_empty() {
-            // The records were encoded by this process: one that cannot be read back is a broken map.
-            let record = decode_record(rest).map_err(|why| broken_map(&why))?;
-            let (bytes, behind) =
-                rest.split_at_checked(record.bytes_used).ok_or_else(|| broken_map(&"length"))?;
-            self.count(record.key, record.value);
-            if !self.block.fits(bytes.len()) {
+            let copied = self.core.map.read(shard).append_slice(at, &mut self.ready);
+            cursor = copied.map_err(|_| Error::OutOfMemory)?;
+            self.payload_bytes += std::mem::take(&mut self.ready.payload_bytes);
+            if self.ready.bytes.len() - self.block_at >= BLOCK_BYTES_ENOUGH {
                 self.end_block()?;
             }
-            self.block.push_encoded(1, bytes).map_err(|why| broken_map(&why))?;
-            rest = behind;
-        }
-        for (key, value) in copy.large() {
-            self.count(key, value);
-            self.end_block()?;
-            self.block.push(key, value).map_err(|why| broken_map(&why))?;
-            self.end_block()?;
+            for (key, value) in self.ready.take_large().iter() {
+                self.end_block()?;
+                push_record(&mut self.ready.bytes, key, value);
+                self.ready.records = 1;
+                self.end_block()?;
+            }
         }
         Ok(())
     }
 
-    fn count(&mut self, key: &[u8], value: &[u8]) {
-        self.records += 1;
-        self.payload_bytes += bytes_u64(key.len() + value.len());
+    /// Room for the header of the block that comes.
+    fn begin_block(&mut self) {
+        self.block_at = self.ready.bytes.len();
+        self.ready.bytes.extend_from_slice(&[0; BLOCK_HEADER_BYTES]);
     }
 
+    /// Ends the block if it has records.
     fn end_block(&mut self) -> Result<()> {
-        if !self.block.is_empty() {
-            let at = self.offset + bytes_u64(self.ready.len());
-            self.ready.extend_from_slice(self.block.finish(self.seed, at));
-            // Else a writer that shares the processor waits for the system's next look at it, for milliseconds.
-            crate::sync::thread::yield_now();
+        let records = std::mem::take(&mut self.ready.records);
+        if records == 0 {
+            return Ok(());
         }
-        if self.ready.len() >= WRITE_BYTES { self.write_ready() } else { Ok(()) }
-    }
-
-    fn write_ready(&mut self) -> Result<()> {
-        self.file.write_at(self.offset, &self.ready)?;
-        self.offset += bytes_u64(self.ready.len());
-        self.ready.clear();
-        // A large value must not hold its size in memory until the file is done.
-        self.ready.shrink_to(WRITE_BYTES + WRITE_BYTES / 2);
-        if self.offset - self.synced >= SYNC_BYTES {
+        self.records += u64::from(records);
+        let at = self.offset + bytes_u64(self.block_at);
+        let block = self.ready.bytes.get_mut(self.block_at..).unwrap_or_default();
+        finish_block(block, records, self.seed, at).map_err(|why| broken_map(&why))?;
+        self.begin_block();
+        // Else a writer that shares the processor waits for the system's next look at it, for milliseconds.
+        crate::sync::thread::yield_now();
+        let is_beside_writers = self.turn.step(|| self.core.log.last_seq());
+        if self.block_at < WRITE_BYTES {
+            return Ok(());
+        }
+        self.write_pieces()?;
+        if is_beside_writers && self.offset - self.synced >= SYNC_BYTES {
             self.file.sync_data()?;
             self.synced = self.offset;
         }
         Ok(())
     }
 
+    /// Writes whole pieces of what is ready, so that each begins where a large page of the cache may begin.
+    fn write_pieces(&mut self) -> Result<()> {
+        let bytes = self.block_at / WRITE_BYTES * WRITE_BYTES;
+        self.file.write_at(self.offset, self.ready.bytes.get(..bytes).unwrap_or_default())?;
+        // Where it fails the sync has more to do, and it is the sync that tells whether the bytes are there.
+        let _ = self.file.start_writeback(self.offset, bytes_u64(bytes));
+        self.offset += bytes_u64(bytes);
+        self.block_at -= bytes;
+        self.ready.bytes.drain(..bytes);
+        // A large value must not hold its size in memory until the file is done.
+        self.ready.bytes.shrink_to(READY_BYTES);
+        Ok(())
+    }
+
     /// The footer, which proves the file complete, and the sync. Returns the file's size.
-    fn finish(mut self, core: &Core, rotated: &Rotated) -> Result<u64> {
+    fn finish(mut self, rotated: &Rotated) -> Result<u64> {
         self.end_block()?;
         let footer = Footer {
             records: self.records,
             payload_bytes: self.payload_bytes,
             start_seq: rotated.start_seq,
-            end_seq: core.log.last_seq(),
+            end_seq: self.core.log.last_seq(),
             log_ordinal: rotated.ordinal,
             log_salt: rotated.salt,
         };
-        let at = self.offset + bytes_u64(self.ready.len());
-        self.ready.extend_from_slice(&footer.encode(self.seed, at));
-        self.write_ready()?;
+        let at = self.offset + bytes_u64(self.block_at);
+        self.ready.bytes.truncate(self.block_at);
+        self.ready.bytes.extend_from_slice(&footer.encode(self.seed, at));
+        self.file.write_at(self.offset, &self.ready.bytes)?;
         self.file.sync_data()?;
-        Ok(self.offset)
+        Ok(self.offset + bytes_u64(self.ready.bytes.len()))
     }
 }
 

@@ -23,6 +23,7 @@ mod log;
 mod many;
 mod map;
 mod options;
+mod pace;
 mod par;
 mod pool;
 mod read_only;

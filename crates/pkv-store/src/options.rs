@@ -206,8 +206,8 @@ impl Options {
         self
     }
 
-    /// Threads that load shards, in a pool of the store's own that is started when it is first needed; half of
-    /// them save shards, since others go on writing meanwhile. Default 0: one for each core.
+    /// Threads that load and save shards, in a pool of the store's own that is started when it is first needed.
+    /// While others write, half of them save shards at a time, at least one. Default 0: one for each core.
     #[must_use]
     pub fn io_threads(mut self, threads: usize) -> Self {
         self.io_threads = threads;

@@ -55,24 +55,6 @@ impl IoPool {
         (items.iter().map(work).collect(), beside())
     }
 
-    /// [`IoPool::map`] with half of the threads at most, for work beside which others must go on as before. Where
-    /// that is one, it is the caller's.
-    pub(crate) fn map_in_background<T: Sync, R: Send>(
-        &self,
-        items: &[T],
-        work: impl Fn(&T) -> R + Sync,
-    ) -> Vec<R> {
-        let threads = (self.threads / 2).max(1);
-        if threads > 1
-            && items.len() > 1
-            && let Some(pool) = self.pool()
-        {
-            let each = items.len().div_ceil(threads);
-            return pool.install(|| items.par_iter().with_min_len(each).map(&work).collect());
-        }
-        items.iter().map(work).collect()
-    }
-
     fn pool(&self) -> Option<&ThreadPool> {
         if self.threads < 2 {
             return None;
@@ -91,9 +73,6 @@ impl IoPool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -104,24 +83,6 @@ mod tests {
             let (answers, beside) = pool.map_beside(&items, |item| item * 2, || "beside");
             assert!(answers.into_iter().eq((0..64).map(|item| item * 2)), "{threads}");
             assert_eq!(beside, "beside");
-        }
-    }
-
-    #[test]
-    fn work_in_the_background_leaves_half_of_the_threads() {
-        for (threads, used_max) in [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4)] {
-            let pool = IoPool::new(threads);
-            let items: Vec<usize> = (0..32).collect();
-            let work = |item: &usize| {
-                std::thread::sleep(Duration::from_millis(1));
-                (*item, std::thread::current().id())
-            };
-            let done = pool.map_in_background(&items, work);
-            assert!(done.iter().map(|(item, _)| item).eq(&items));
-            let used: HashSet<_> = done.iter().map(|(_, thread)| thread).collect();
-            assert!(used.len() <= used_max, "{} of {threads}", used.len());
-            let caller = used.contains(&std::thread::current().id());
-            assert_eq!(caller, used_max == 1, "{threads}");
         }
     }
 }

@@ -29,6 +29,7 @@ const OWNED: &[(&str, &str)] = &[
     ("futures-core", "pkv-store"),
     ("humantime", "pkv-admin"),
     ("indicatif", "pkv-admin"),
+    ("libc", "pkv-fs"),
     ("memmap2", "pkv-fs"),
     ("parking_lot", "pkv-store"),
     ("postcard", "pkv-store"),

@@ -141,6 +141,29 @@ fn preallocated_bytes_are_zeros_and_old_ones_stay() {
     assert_eq!(file.len().unwrap(), 10_000, "it never cuts");
 }
 
+#[test]
+fn bytes_that_begin_to_be_written_out_stay_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shard");
+    let file = StdFs.create_new(&path).unwrap();
+    let bytes = vec![7; 100_000];
+    file.write_at(0, &bytes).unwrap();
+    file.start_writeback(0, 100_000).unwrap();
+    file.start_writeback(50_000, 1 << 20).unwrap();
+    file.sync_data().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), bytes);
+}
+
+#[cfg(all(target_os = "linux", feature = "mmap"))]
+#[test]
+fn beginning_to_write_out_where_no_byte_can_be_is_an_error_that_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("shard");
+    let file = StdFs.create_new(&path).unwrap();
+    let error = file.start_writeback(u64::MAX, 1).unwrap_err();
+    assert_eq!((error.op, error.offset), (Op::StartWriteback, Some(u64::MAX)));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn preallocating_reserves_space() {

@@ -34,9 +34,29 @@ pub(crate) struct SliceCopy {
     pub(crate) bytes: Vec<u8>,
     /// How many records `bytes` has.
     pub(crate) records: u32,
-    large_keys: Vec<u8>,
-    /// Where a key ends in `large_keys`, and its value.
-    large: Vec<(usize, Arc<[u8]>)>,
+    /// Of all entries, those with large values too.
+    pub(crate) payload_bytes: u64,
+    large: LargeCopies,
+    /// Where the slice's entries were found.
+    places: Vec<u32>,
+}
+
+/// Entries with large values, which are copied by reference.
+#[derive(Debug, Default)]
+pub(crate) struct LargeCopies {
+    keys: Vec<u8>,
+    /// Where a key ends in `keys`, and its value.
+    values: Vec<(usize, Arc<[u8]>)>,
+}
+
+impl LargeCopies {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Arc<[u8]>)> {
+        self.values.iter().scan(0, |start, (end, value)| {
+            let key = self.keys.get(*start..*end)?;
+            *start = *end;
+            Some((key, value))
+        })
+    }
 }
 
 impl SliceCopy {
@@ -44,17 +64,19 @@ impl SliceCopy {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.records = 0;
-        self.large_keys.clear();
-        self.large.clear();
+        self.payload_bytes = 0;
+        self.large.keys.clear();
+        self.large.values.clear();
     }
 
     /// The entries with large values, which are not in `bytes`.
     pub(crate) fn large(&self) -> impl Iterator<Item = (&[u8], &Arc<[u8]>)> {
-        self.large.iter().scan(0, |start, (end, value)| {
-            let key = self.large_keys.get(*start..*end)?;
-            *start = *end;
-            Some((key, value))
-        })
+        self.large.iter()
+    }
+
+    /// Takes the entries with large values out of it.
+    pub(crate) fn take_large(&mut self) -> LargeCopies {
+        std::mem::take(&mut self.large)
     }
 }
 
@@ -102,27 +124,30 @@ impl Shard {
         out: &mut SliceCopy,
     ) -> Result<Option<Cursor>, OutOfMemory> {
         out.clear();
+        self.append_slice(cursor, out)
+    }
+
+    /// The same behind what `out` holds.
+    pub(crate) fn append_slice(
+        &self,
+        cursor: Cursor,
+        out: &mut SliceCopy,
+    ) -> Result<Option<Cursor>, OutOfMemory> {
         let bucket = self.buckets.at(cursor.0);
         let slice = Slice::of(bucket, cursor.0);
         out.bytes.try_reserve(SLICE_BYTES).map_err(|_| failed(SLICE_BYTES))?;
-        let mut entries = bucket.table.places_with(slice.bits.clone());
-        let mut block = [(0, 0); TOUCHED];
-        loop {
-            let mut len = 0;
-            for (slot, entry) in block.iter_mut().zip(&mut entries) {
-                *slot = entry;
-                len += 1;
-            }
-            let block = block.get(..len).unwrap_or_default();
-            if block.is_empty() {
-                return Ok(slice.last.checked_add(1).map(Cursor));
-            }
-            self.chunks.touch(block.iter().map(|(_, place)| Place(*place)));
-            for (bits, place) in block {
-                let check_from = slice.begins_within && bits == slice.bits.start();
-                self.copy_record(Place(*place), check_from.then_some(cursor), out)?;
+        let mut places = std::mem::take(&mut out.places);
+        let found = bucket.table.places_with(&slice.bits, &mut places)?;
+        // The bits tell only some of what stands before the cursor from what does not.
+        let from = slice.begins_within.then_some(cursor);
+        for block in found.chunks(TOUCHED) {
+            self.chunks.touch(block.iter().map(|place| Place(*place)));
+            for place in block {
+                self.copy_record(Place(*place), from, out)?;
             }
         }
+        out.places = places;
+        Ok(slice.last.checked_add(1).map(Cursor))
     }
 
     /// Copies one record, unless it stands before `from`.
@@ -137,20 +162,26 @@ impl Shard {
         if from.is_some_and(|from| position() < from.0) {
             return Ok(());
         }
-        match record::large_slot(record.value, record.flags) {
+        let value_bytes = match record::large_slot(record.value, record.flags) {
             None => {
                 out.bytes.try_reserve(encoded.len()).map_err(|_| failed(encoded.len()))?;
                 out.bytes.extend_from_slice(encoded);
                 out.records += 1;
+                record.value.len()
             }
             Some(number) => {
                 let key_bytes = record.key.len();
-                out.large_keys.try_reserve(key_bytes).map_err(|_| failed(key_bytes))?;
-                out.large.try_reserve(1).map_err(|_| failed(key_bytes))?;
-                out.large_keys.extend_from_slice(record.key);
-                out.large.push((out.large_keys.len(), Arc::clone(self.slab.get(number))));
+                let LargeCopies { keys, values } = &mut out.large;
+                keys.try_reserve(key_bytes).map_err(|_| failed(key_bytes))?;
+                values.try_reserve(1).map_err(|_| failed(key_bytes))?;
+                keys.extend_from_slice(record.key);
+                let value = Arc::clone(self.slab.get(number));
+                let value_bytes = value.len();
+                values.push((keys.len(), value));
+                value_bytes
             }
-        }
+        };
+        out.payload_bytes += lossless(record.key.len() + value_bytes);
         Ok(())
     }
 }

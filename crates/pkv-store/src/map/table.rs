@@ -329,18 +329,37 @@ impl Table {
         self.entries().map(|(_, place)| place)
     }
 
-    /// The places of the entries whose tags begin with one of these 8 bits, in no order, and those bits.
-    pub(super) fn places_with(
+    /// The places of the entries whose tags begin with one of these 8 bits, in no order. `places` is where they
+    /// are collected; it is not made smaller.
+    ///
+    /// Every slot is looked at, and which of them match is as good as random: so each place is written, and kept or
+    /// written over, without a branch that the processor could guess wrong.
+    pub(super) fn places_with<'a>(
         &self,
-        bits: RangeInclusive<u8>,
-    ) -> impl Iterator<Item = (u8, u32)> + '_ {
-        self.groups.iter().flat_map(move |group| {
-            let bits = bits.clone();
-            let slots = group.rest.iter().zip(&group.low).zip(&group.places);
-            slots
-                .filter(move |((rest, low), _)| bits.contains(rest) && **low != 0)
-                .map(|((rest, _), place)| (*rest, *place))
-        })
+        bits: &RangeInclusive<u8>,
+        places: &'a mut Vec<u32>,
+    ) -> Result<&'a [u32], OutOfMemory> {
+        // One more, for the place that is written last and not kept.
+        let room = self.len + 1;
+        if places.len() < room {
+            let more = room - places.len();
+            places
+                .try_reserve(more)
+                .map_err(|_| OutOfMemory { bytes: lossless(more * size_of::<u32>()) })?;
+            places.resize(room, 0);
+        }
+        let (first, width) = (*bits.start(), bits.end() - bits.start());
+        let mut found = 0;
+        for group in &self.groups {
+            for ((low, rest), place) in group.low.iter().zip(&group.rest).zip(&group.places) {
+                if let Some(slot) = places.get_mut(found) {
+                    *slot = *place;
+                }
+                let (is_within, is_taken) = (rest.wrapping_sub(first) <= width, *low != 0);
+                found += usize::from(is_within) & usize::from(is_taken);
+            }
+        }
+        Ok(places.get(..found).unwrap_or_default())
     }
 
     /// All entries, in no order.
