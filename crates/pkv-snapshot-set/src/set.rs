@@ -72,6 +72,9 @@ struct Files {
 pub(crate) fn judge(dir: &Path, entries: &[Entry]) -> Judgement {
     let mut judgement = Judgement::default();
     let mut ordinals: BTreeMap<SnapshotOrdinal, Files> = BTreeMap::new();
+    // By name: what is said of a folder must not depend on the order of a listing.
+    let mut entries: Vec<&Entry> = entries.iter().collect();
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
     for entry in entries {
         let Some(name) = SnapshotFileName::parse(&entry.name) else {
             if entry.name != LOCK_FILE_NAME {

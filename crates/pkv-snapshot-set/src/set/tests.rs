@@ -181,6 +181,27 @@ fn a_hostile_shard_count_costs_nothing_and_lists_a_few() {
 }
 
 #[test]
+fn what_is_wrong_does_not_depend_on_the_order_in_which_a_folder_is_listed() {
+    // Found by fuzzing: two looks at one folder named other files.
+    let third = "snapshot_1_0-of-3_pending.bin";
+    let names = [D1, "snapshot_1_0-of-2_pending.bin", third, D6, "snapshot_6_0-of-1_full.bin"];
+    let first = judged(&names);
+    assert_eq!(first.problems.len(), 2);
+    for turn in 1..names.len() {
+        let mut turned = names;
+        turned.rotate_left(turn);
+        assert_eq!(judged(&turned), first);
+        turned.reverse();
+        assert_eq!(judged(&turned), first);
+    }
+    let folders = |names: &[&str]| {
+        let folder = |name: &&str| Entry { name: name.into(), kind: EntryKind::Directory };
+        judge(Path::new("dir"), &names.iter().map(folder).collect::<Vec<_>>())
+    };
+    assert_eq!(folders(&[D1, D6]), folders(&[D6, D1]));
+}
+
+#[test]
 fn files_that_contradict_each_other_are_named() {
     let table = [
         // Two counts.

@@ -210,6 +210,13 @@ impl Named {
         self.name.snapshot_type() != SnapshotType::Diff
     }
 
+    /// Of a shard that stands there both full and pending, the full one comes first.
+    fn place(&self) -> (SnapshotOrdinal, u64, u64, bool) {
+        let name = &self.name;
+        let is_pending = name.snapshot_type() == SnapshotType::Pending;
+        (name.ordinal(), name.shard_count(), name.shard(), is_pending)
+    }
+
     /// The open file, and its header if it stands and is that of this name.
     fn open(
         &self,
@@ -251,12 +258,7 @@ fn list(options: &ReadOptions<'_>) -> Result<Vec<Named>> {
             Some(Named { path: options.dir.join(&entry.name), name, is_file })
         })
         .collect();
-    files.sort_by_key(|file| {
-        let name = &file.name;
-        // Of a shard that stands there both full and pending, the full one comes first.
-        let is_pending = name.snapshot_type() == SnapshotType::Pending;
-        (name.ordinal(), name.shard_count(), name.shard(), is_pending)
-    });
+    files.sort_by(|a, b| a.place().cmp(&b.place()).then_with(|| a.path.cmp(&b.path)));
     Ok(files)
 }
 
