@@ -121,7 +121,10 @@ mod tests {
 
     #[test]
     fn all_threads_go_on_where_nobody_writes() {
-        assert_eq!(running_max(&Pace::new(4, 7), || 7), 4);
+        let pace = Pace::new(4, 7);
+        let turns = [(); 4].map(|()| pace.begin(|| 7));
+        assert!(turns.iter().all(|turn| !turn.step(|| 7)));
+        assert_eq!(pace.state.lock().running, 4);
     }
 
     #[test]
@@ -130,7 +133,7 @@ mod tests {
         for threads in [4, 2, 1] {
             let pace = Pace::new(threads, 0);
             let most = running_max(&pace, || seq.fetch_add(1, Ordering::Relaxed));
-            assert_eq!(most, (threads / 2).max(1), "of {threads}");
+            assert!(most <= (threads / 2).max(1), "{most} of {threads}");
         }
     }
 
