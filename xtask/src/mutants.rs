@@ -101,8 +101,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "rename before sync",
         file: COMPACT,
-        find: "        self.file.sync_data()?;\n        Ok(self.offset)",
-        replace: "        Ok(self.offset)",
+        find: "        self.file.sync_data()?;\n        Ok(self.offset + ",
+        replace: "        Ok(self.offset + ",
         catch: store(&[POWER_CUT]),
     },
     Mutant {
@@ -197,8 +197,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a copy that misses entries when a bucket splits",
         file: COPY,
-        find: "                return Ok(slice.last.checked_add(1).map(Cursor));",
-        replace: "                let first = self.buckets.at(0).last;\n                return Ok(first.checked_add(1).and_then(|step| cursor.0.checked_add(step)).map(Cursor));",
+        find: "        Ok(slice.last.checked_add(1).map(Cursor))",
+        replace: "        let first = self.buckets.at(0).last;\n        Ok(first.checked_add(1).and_then(|step| cursor.0.checked_add(step)).map(Cursor))",
         catch: Tests { package: "pkv-store", target: "--lib", names: &["map::"], cfg: None },
     },
     Mutant {
@@ -211,7 +211,7 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a footer without its end sequence number",
         file: COMPACT,
-        find: "            end_seq: core.log.last_seq(),",
+        find: "            end_seq: self.core.log.last_seq(),",
         replace: "            end_seq: rotated.start_seq,",
         catch: store(&["crash_threads::a_snapshot_speaks"]),
     },
@@ -225,15 +225,15 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a value visible after its write failed",
         file: WRITE,
-        find: "                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),",
-        replace: "                shard.reserve(hash, key.len(), value).map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => {\n                    if let Some(value) = value {\n                        drop(shard.set(hash, key, value));\n                    }\n                    return Err(error);\n                }",
+        find: "                reserved.map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),",
+        replace: "                reserved.map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => {\n                    if let Some(value) = value {\n                        drop(shard.set(hash, key, value));\n                    }\n                    return Err(error);\n                }",
         catch: store(&["faults::every_call_may_fail_written"]),
     },
     Mutant {
         name: "a condition that sees the value from before the lock",
         file: WRITE,
-        find: "            let mut shard = self.map.write(index);\n            let current = shard.get(hash, key);\n            let existed = current.is_some();\n            let value = match decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)? {",
-        replace: "            let early =\n                self.map.read(index).get(hash, key).map(|value| value.as_bytes().to_vec());\n            let mut shard = self.map.write(index);\n            let current = shard.get(hash, key);\n            let existed = current.is_some();\n            let value = match decide(early.as_deref(), &mut buffer)? {",
+        find: "            let mut shard = self.map.write(index);\n            if !is_as_prepared {\n                // Also where it was decided otherwise before the log had room, and that is in the frame.\n                shard.prefetch_index(hash);\n                large = encode(&mut frame, key, prepare)?;\n                is_as_prepared = true;\n            }\n            let is_decided = matches!(prepare, Prepare::SetAlways(_));\n            let looked_up = (!is_decided || self.watch.is_on()).then(|| shard.find(hash, key));\n            let (found, current) = looked_up.unzip();\n            let current = current.flatten();\n            let decision = if is_decided {\n                Decision::AsPrepared\n            } else {\n                decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)?",
+        replace: "            let early =\n                self.map.read(index).get(hash, key).map(|value| value.as_bytes().to_vec());\n            let mut shard = self.map.write(index);\n            if !is_as_prepared {\n                // Also where it was decided otherwise before the log had room, and that is in the frame.\n                shard.prefetch_index(hash);\n                large = encode(&mut frame, key, prepare)?;\n                is_as_prepared = true;\n            }\n            let is_decided = matches!(prepare, Prepare::SetAlways(_));\n            let looked_up = (!is_decided || self.watch.is_on()).then(|| shard.find(hash, key));\n            let (found, current) = looked_up.unzip();\n            let current = current.flatten();\n            let decision = if is_decided {\n                Decision::AsPrepared\n            } else {\n                decide(early.as_deref(), &mut buffer)?",
         catch: store(&["linear::operations_on_a_key"]),
     },
     Mutant {
