@@ -388,12 +388,14 @@ impl<'a> ShardWriter<'a> {
             if self.ready.bytes.len() - self.block_at >= BLOCK_BYTES_ENOUGH {
                 self.end_block()?;
             }
-            for (key, value) in self.ready.take_large().iter() {
+            let large = self.ready.take_large();
+            for (key, value) in large.iter() {
                 self.end_block()?;
                 push_record(&mut self.ready.bytes, key, value);
                 self.ready.records = 1;
                 self.end_block()?;
             }
+            self.ready.give_back(large);
         }
         Ok(())
     }

@@ -242,7 +242,8 @@ impl Log {
     pub(crate) fn on_durable(&self, seq: u64, callback: Callback) {
         let mut waiting = self.commit.waiting.lock();
         waiting.callbacks.add(seq, callback);
-        let wake = std::mem::take(&mut waiting.sync_sleeps);
+        // Woken for what is durable already, the sync thread would begin its interval anew.
+        let wake = self.durable_seq() < seq && std::mem::take(&mut waiting.sync_sleeps);
         let ended = waiting.ended;
         drop(waiting);
         if wake {
@@ -327,7 +328,8 @@ impl Log {
             }
             self.resolve();
             if callbacks {
-                self.gather(started.elapsed());
+                // Twice that time at most, and no longer than a write may stay unsynced.
+                self.gather(started.elapsed().min(self.settings.sync_interval / 2));
             }
         }
     }

@@ -50,6 +50,12 @@ pub(crate) struct LargeCopies {
 }
 
 impl LargeCopies {
+    /// Lets go of the values; keeps the buffers.
+    fn clear(&mut self) {
+        self.keys.clear();
+        self.values.clear();
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Arc<[u8]>)> {
         self.values.iter().scan(0, |start, (end, value)| {
             let key = self.keys.get(*start..*end)?;
@@ -65,8 +71,7 @@ impl SliceCopy {
         self.bytes.clear();
         self.records = 0;
         self.payload_bytes = 0;
-        self.large.keys.clear();
-        self.large.values.clear();
+        self.large.clear();
     }
 
     /// The entries with large values, which are not in `bytes`.
@@ -74,9 +79,15 @@ impl SliceCopy {
         self.large.iter()
     }
 
-    /// Takes the entries with large values out of it.
+    /// Takes the entries with large values out of it, until [`SliceCopy::give_back`].
     pub(crate) fn take_large(&mut self) -> LargeCopies {
         std::mem::take(&mut self.large)
+    }
+
+    /// Takes the buffers of those back, empty, for the next slice.
+    pub(crate) fn give_back(&mut self, mut large: LargeCopies) {
+        large.clear();
+        self.large = large;
     }
 }
 

@@ -33,7 +33,8 @@ use crate::map::Map;
 /// that none waits long for the others.
 const GROUPS_MAX: usize = 64;
 
-/// With fewer frames another thread would cost more than it saves.
+/// With less, in bytes of bodies and in frames, another thread would cost more than it saves.
+const BYTES_EACH_MIN: usize = 8 * 1024;
 const FRAMES_EACH_MIN: usize = 64;
 
 /// How often the end of a log is followed while a writer moves it, how often a bad frame is read again
@@ -366,10 +367,11 @@ impl Replay<'_> {
             self.tell(now.bytes_read());
             // 2.
             let frames = now.frames();
-            let groups =
-                if frames.len() < FRAMES_EACH_MIN { 1 } else { map.shards().min(GROUPS_MAX) };
+            let frame_bytes = now.body_bytes() / frames.len().max(1);
+            let each_min = (BYTES_EACH_MIN / frame_bytes.max(1)).clamp(1, FRAMES_EACH_MIN);
+            let groups = if frames.len() < each_min { 1 } else { map.shards().min(GROUPS_MAX) };
             let groups: Vec<usize> = (0..groups).collect();
-            let run_len = frames.len().div_ceil(pool.threads().max(1) * 2).max(FRAMES_EACH_MIN);
+            let run_len = frames.len().div_ceil(pool.threads().max(1) * 2).max(each_min);
             let runs: Vec<&[Found]> = frames.chunks(run_len).collect();
             let read = |run: &&[Found]| {
                 Run::read(map, groups.len(), run.iter().map(|found| now.frame(found)))

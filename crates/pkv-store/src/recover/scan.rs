@@ -78,6 +78,11 @@ impl<'a> Scan<'a> {
         &self.frames
     }
 
+    /// The bytes of all their bodies.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.frames.iter().map(|found| found.body.len()).sum()
+    }
+
     /// One of them, with its body.
     #[inline]
     pub(super) fn frame(&self, found: &Found) -> Frame<'_> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pkv_fs::Op;
 use pkv_sim::{Fault, FaultKind, SimFs};
-use pkv_store::{ByteStore, Error, LogWay, Options, Store, Update};
+use pkv_store::{ByteStore, Durability, Error, LogWay, Options, Store, Update};
 
 use crate::crash_rig::DIR;
 use crate::support::{Place, eventually, in_time};
@@ -194,4 +194,30 @@ fn without_threads_the_call_syncs_and_the_future_is_ready() {
     let count = Arc::new(Count::default());
     assert!(matches!(poll_once(&mut write, &count), Poll::Ready(Ok(_))));
     assert_eq!(store.durable_seq(), store.last_seq());
+}
+
+/// Who asks for a number that is durable already is told at once. It woke the sync thread, which then synced for
+/// nobody; or it came too late for that, and its interval began anew: asked often enough, nothing was synced.
+#[test]
+fn asking_for_what_is_durable_does_not_wake_the_sync_thread() {
+    let fs = SimFs::new(7);
+    let options = Options::new()
+        .file_system(shared(&fs))
+        .log_way(LogWay::Mapped)
+        .sync_interval(Duration::from_secs(3600));
+    let store = ByteStore::open(DIR, &options).unwrap();
+    let durable = store.insert(b"a", b"", Durability::Power).unwrap().seq;
+    let last = store.insert(b"b", b"", Durability::Process).unwrap().seq;
+    let told = Arc::new(AtomicU32::new(0));
+    for _ in 0..100 {
+        let told = Arc::clone(&told);
+        store.on_durable(durable, move |outcome| {
+            assert!(outcome.is_ok());
+            told.fetch_add(1, Ordering::SeqCst);
+        });
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    eventually("all are told", || told.load(Ordering::SeqCst) == 100);
+    assert!(store.durable_seq() < last, "synced for nobody");
+    store.close().unwrap();
 }
