@@ -16,6 +16,8 @@
 //! `Expiry::recording`: one at a time writes the time record, or clears. `Hub::state`, with a
 //! watch's queue below it, is taken with none of 4 to 7 held.
 //!
+//! `Pace::state`, the turns of the threads that write a snapshot, is taken with none of 2 to 7 held and takes none.
+//!
 //! `get_many` holds shards in no order, and waits for none of them while it does.
 //!
 //! `Log::append` wakes the sync thread, which is 6, under 4 and not under 7. 5 is let go before 6 and 7.
