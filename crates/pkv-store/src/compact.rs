@@ -198,6 +198,8 @@ impl Core {
         let pace = Pace::new(self.pool.threads(), pending.seq_before);
         let written = self.pool.map(&files, |(index, path)| {
             let turn = pace.begin(|| self.log.last_seq());
+            // So that little of the log is left to sync in step 4.
+            self.log.begin_sync();
             let shards = self.map.shards();
             let range = index * shards / count..(index + 1) * shards / count;
             let mut writer = ShardWriter::create(self, pending, *index, count, path, turn)?;

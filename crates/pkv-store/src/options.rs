@@ -110,7 +110,7 @@ impl Options {
             map_shards: 64,
             snapshot_shards: None,
             snapshot_shard_bytes: 32 * MIB,
-            compact_log_percent: 150,
+            compact_log_percent: 120,
             compact_log_bytes_min: 4 * MIB,
             compact_log_count: 64,
             snapshot_interval: None,
@@ -174,8 +174,8 @@ impl Options {
         self
     }
 
-    /// Compaction starts when the logs hold this many percent of the live bytes. Default 150: each byte
-    /// is written at most about 1.7 times more, and the disk holds at most about four times the data.
+    /// Compaction starts when the logs hold this many percent of the live bytes. Default 120: each byte
+    /// is written about 2.3 times, and the disk holds about four times the data at the most.
     #[must_use]
     pub fn compact_log_percent(mut self, percent: u32) -> Self {
         self.compact_log_percent = percent;
@@ -229,8 +229,8 @@ impl Options {
     }
 
     /// The sizes of log segments: the first of a small store, and the largest.
-    /// Default 1 MiB to 64 MiB, doubling with the store: a thousand small stores stay small, and a
-    /// large one rotates a few times a second at full speed.
+    /// Default 1 MiB to 64 MiB, growing with the logs while they fill up in less than a second: a thousand small
+    /// stores stay small, and a large one rotates a few dozen times a second at full speed.
     #[must_use]
     pub fn segment_bytes(mut self, min: u64, max: u64) -> Self {
         self.segment_bytes_min = min;

@@ -58,6 +58,8 @@ struct Waiting {
     callbacks: Callbacks,
     /// The sync thread sleeps until it is woken, or for the interval.
     sync_sleeps: bool,
+    /// It is to sync before the interval is over.
+    asked: bool,
     notifier: Option<Notifier>,
     stop: bool,
     /// The log has ended: what is not durable now will not be.
@@ -238,6 +240,12 @@ impl Log {
         Ok(seq)
     }
 
+    /// Has the sync thread sync what was appended so far, and does not wait for it.
+    pub(crate) fn begin_sync(&self) {
+        self.commit.waiting.lock().asked = true;
+        self.commit.wanted.notify_one();
+    }
+
     /// Calls back once everything up to `seq` is durable, or when it is known that it will not be.
     pub(crate) fn on_durable(&self, seq: u64, callback: Callback) {
         let mut waiting = self.commit.waiting.lock();
@@ -292,7 +300,7 @@ impl Log {
                 return;
             }
             let callbacks = !waiting.callbacks.is_empty();
-            if !callbacks {
+            if !std::mem::take(&mut waiting.asked) && !callbacks {
                 let idle = {
                     let mut tail = self.tail.lock();
                     // Nothing to do, ever, until somebody writes: the writer wakes this thread.

@@ -24,6 +24,9 @@ use crate::sync::MutexGuard;
 const READ_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
 const READ_AHEAD_STEP_BYTES: u64 = 512 * 1024;
 
+/// At full speed 12 MiB are full before the next segment is made, now and then: see `docs/design.md`, section 7.
+const SEGMENT_BYTES_ENOUGH: u64 = 16 * 1024 * 1024;
+
 /// The first pause after a segment could not be prepared, and the longest.
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(2);
@@ -379,6 +382,26 @@ impl Log {
 pub(super) fn first_segment_bytes(settings: &LogSettings, live_bytes: u64) -> u64 {
     let bytes = (live_bytes / 16).checked_next_power_of_two().unwrap_or(u64::MAX);
     bytes.clamp(settings.segment_bytes_min, settings.segment_bytes_max)
+}
+
+/// The size of the segments to come, behind one of `bytes` that filled up in this time.
+///
+/// They double while they fill up in less than a second, since making one takes some milliseconds, and halve when they
+/// last for minutes. An empty one is on the disk whole, and so is what is left of the one in use: so they grow no larger
+/// than a 16th of the logs, once they are large enough to be made in time.
+pub(super) fn next_segment_bytes(
+    settings: &LogSettings,
+    bytes: u64,
+    filled_in: Duration,
+    log_bytes: u64,
+) -> u64 {
+    let next_bytes = match filled_in.as_secs() {
+        0 => (bytes * 2).min(SEGMENT_BYTES_ENOUGH.max(log_bytes / 16)).max(bytes),
+        1..120 => bytes,
+        _ => bytes / 2,
+    };
+    let whole_pages = next_bytes.next_multiple_of(4096);
+    whole_pages.clamp(settings.segment_bytes_min, settings.segment_bytes_max)
 }
 
 /// What compaction's rotation found.

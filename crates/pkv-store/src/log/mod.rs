@@ -504,17 +504,16 @@ impl Tail {
         self.next_segment_bytes.max(segment_bytes_for(frame_bytes))
     }
 
-    /// Segments double while they fill up in less than a second, since making one takes some
-    /// milliseconds, and halve when they last for minutes.
+    /// Adapts the size of the segments to come to how fast this one filled up.
     fn adapt_segment_bytes(&mut self, settings: &LogSettings) {
         let Some(active) = &self.current else { return };
-        let bytes = match active.since.elapsed().as_secs() {
-            0 => self.next_segment_bytes.saturating_mul(2),
-            1..120 => return,
-            _ => (self.next_segment_bytes / 2).next_multiple_of(4096),
-        };
-        self.next_segment_bytes =
-            bytes.clamp(settings.segment_bytes_min, settings.segment_bytes_max);
+        let filled_in = active.since.elapsed();
+        self.next_segment_bytes = keeper::next_segment_bytes(
+            settings,
+            self.next_segment_bytes,
+            filled_in,
+            self.log_bytes,
+        );
     }
 
     /// The link of the log that comes next.

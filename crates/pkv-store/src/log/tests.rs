@@ -2,9 +2,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pkv_sim::SimFs;
 
+use super::LogSettings;
+use super::keeper::next_segment_bytes;
 use crate::codec::Upgrade;
 use crate::core::Core;
 use crate::options::{Durability, LogWay, Options};
@@ -80,4 +83,48 @@ fn a_write_that_decides_anew_logs_what_it_does() {
         drop(core);
         assert_eq!(value(&open(&fs)).as_deref(), Some(b"prepared".as_slice()), "{first:?}");
     }
+}
+
+/// A compaction asks for it while it copies: without, it had a second's writes to sync at its end, and the logs grew
+/// by as much again meanwhile.
+#[test]
+fn a_sync_that_is_asked_for_does_not_wait_for_the_interval() {
+    let fs: Arc<dyn pkv_fs::Fs> = SimFs::new(1);
+    let options = Options::new().file_system(fs).sync_interval(Duration::from_secs(3600));
+    let types = Types::Known { key_schema: "bytes".into(), upgrade: Upgrade::of::<Vec<u8>>() };
+    let core = Core::open(&options, Path::new("/db"), &types).unwrap();
+    for value in [b"first", b"later"] {
+        insert(&core, value);
+        core.log.begin_sync();
+        let start = Instant::now();
+        while core.log.durable_seq() < core.log.last_seq() {
+            assert!(start.elapsed() < Duration::from_secs(60), "never synced");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    core.close().unwrap();
+}
+
+/// A segment is on the disk whole before anything is in it. They doubled up to 64 MiB, half of what the store held.
+#[test]
+fn segments_grow_with_speed_but_not_beyond_a_part_of_the_logs() {
+    const MIB: u64 = 1 << 20;
+    let core = open(&SimFs::new(1));
+    let settings = LogSettings {
+        segment_bytes_min: MIB,
+        segment_bytes_max: 64 * MIB,
+        ..core.log.settings.clone()
+    };
+    let next = |bytes, millis, log_bytes| {
+        next_segment_bytes(&settings, bytes, Duration::from_millis(millis), log_bytes)
+    };
+    assert_eq!([1, 2, 4, 8, 16].map(|mib| next(mib * MIB, 40, MIB) / MIB), [2, 4, 8, 16, 16]);
+    assert_eq!(next(16 * MIB, 40, 384 * MIB), 24 * MIB);
+    assert_eq!(next(16 * MIB, 40, u64::MAX), 32 * MIB);
+    assert_eq!(next(64 * MIB, 40, u64::MAX), 64 * MIB);
+    assert!(next(16 * MIB, 40, 300_000_001).is_multiple_of(4096));
+    // What a large store begins with stays while it is filled fast.
+    assert_eq!(next(32 * MIB, 40, MIB), 32 * MIB);
+    assert_eq!(next(8 * MIB, 1_000, 256 * MIB), 8 * MIB);
+    assert_eq!([8 * MIB, MIB].map(|bytes| next(bytes, 120_000, MIB)), [4 * MIB, MIB]);
 }
