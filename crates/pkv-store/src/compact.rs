@@ -18,8 +18,8 @@ use crate::events;
 use crate::frame::bytes_u64;
 use crate::health::Cause;
 use crate::histogram::{Histogram, Timings};
-use crate::log::Rotated;
-use crate::map::{Cursor, SliceCopy};
+use crate::log::{Rotated, SnapshotSpace};
+use crate::map::{Cursor, SliceCopy, Usage};
 use crate::pace::{Pace, Turn};
 use crate::recover::{Phase, Progress, RecoveryProgress};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -38,9 +38,14 @@ const READY_BYTES: usize = WRITE_BYTES + 2 * BLOCK_BYTES_ENOUGH;
 /// one large sync that a writer's sync would have to wait behind.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The first pause after a compaction failed, and the longest.
+/// What a file takes at most beside its records and blocks: header, footer, pages in part, and what the file system
+/// needs to find them.
+const FILE_SPACE_BYTES: u64 = 16 * 1024;
+
+/// The first pause after a compaction failed, and the longest; the longest while writers wait for one.
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX_WAITED_FOR: Duration = Duration::from_secs(2);
 
 /// What compactions are doing and have done.
 #[derive(Debug, Default)]
@@ -55,6 +60,9 @@ pub(crate) struct Compaction {
     cancelled: AtomicBool,
     pause: Mutex<()>,
     wake: Condvar,
+    /// A snapshot has its log and is being written, so much of it by now.
+    under_way: AtomicBool,
+    written_bytes: AtomicU64,
     done: AtomicU64,
     last_micros: AtomicU64,
     last_bytes: AtomicU64,
@@ -92,13 +100,29 @@ impl Compaction {
         self.times.get()
     }
 
+    fn begin(&self) -> UnderWay<'_> {
+        self.written_bytes.store(0, Ordering::Relaxed);
+        self.under_way.store(true, Ordering::Release);
+        UnderWay(&self.under_way)
+    }
+
     fn check(&self) -> Result<()> {
         if self.cancelled.load(Ordering::Acquire) { Err(Error::Closed) } else { Ok(()) }
     }
 }
 
+/// That a snapshot is being written, until this is dropped.
+struct UnderWay<'a>(&'a AtomicBool);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 /// A full snapshot in the making.
-struct Pending {
+struct Pending<'a> {
+    under_way: UnderWay<'a>,
     info: SnapshotInfo,
     rotated: Rotated,
     /// The last write when the work began, some milliseconds before the copy does.
@@ -132,13 +156,17 @@ impl Core {
         let bytes = match written {
             Ok(bytes) => bytes,
             Err(error) => {
+                // From here on the next one needs its whole space again.
+                drop(pending);
                 self.log.give_up(ordinal.0);
                 return Err(error);
             }
         };
         // 5.
         self.publish(ordinal)?;
-        self.log.snapshot_published(&pending.rotated);
+        let Pending { under_way, rotated, .. } = pending;
+        drop(under_way);
+        self.log.snapshot_published(&rotated);
         let time = started.elapsed();
         self.compaction.times.count(time);
         events::compacted(&self.folder.dir, ordinal.0, bytes, time);
@@ -151,20 +179,22 @@ impl Core {
 
     /// Steps 1 and 2. No log may be made or taken into use between the two by anybody else: it would
     /// stand above the snapshot and begin before it, or below it and end after it.
-    fn begin_snapshot(&self) -> Result<Pending> {
+    fn begin_snapshot(&self) -> Result<Pending<'_>> {
         let _creation = self.folder.creation();
         let seq_before = self.log.last_seq();
-        let shard_count = self.snapshot_shard_count();
+        let shard_count = self.snapshot_shard_count(&self.map.usage());
         // 1.
         let created = self.folder.with_set(|set| {
             Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)
         });
         let info = created.map_err(|error| self.log.note_failure(error))?;
         // 2.
-        let rotated =
-            self.log.prepare(self.log.segment_bytes()).and_then(|fresh| self.log.rotate_to(fresh));
+        let segment_bytes = self.log.fresh_segment_bytes(&self.snapshot_space());
+        let rotated = self.log.prepare(segment_bytes).and_then(|fresh| self.log.rotate_to(fresh));
         match rotated {
-            Ok(rotated) => Ok(Pending { info, rotated, seq_before }),
+            Ok(rotated) => {
+                Ok(Pending { under_way: self.compaction.begin(), info, rotated, seq_before })
+            }
             Err(error) => {
                 self.log.give_up(info.ordinal.0);
                 Err(error)
@@ -172,16 +202,28 @@ impl Core {
         }
     }
 
-    fn snapshot_shard_count(&self) -> u32 {
-        let usage = self.map.usage();
+    fn snapshot_shard_count(&self, usage: &Usage) -> u32 {
         let by_size =
             usage.payload_bytes.div_ceil(self.options.snapshot_shard_bytes).clamp(1, 1024);
         let count = self.options.snapshot_shards.unwrap_or(u32::try_from(by_size).unwrap_or(1));
         count.min(u32::try_from(self.map.shards()).unwrap_or(u32::MAX))
     }
 
+    /// What the next snapshot takes of the disk, or what is not written yet of the one under way: records in files are
+    /// as long as in memory, and a 64th more is enough for the blocks.
+    pub(crate) fn snapshot_space(&self) -> SnapshotSpace {
+        let is_under_way = self.compaction.under_way.load(Ordering::Acquire);
+        let usage = self.map.usage();
+        let records_bytes = usage.live_bytes + usage.large_bytes;
+        let files_bytes = u64::from(self.snapshot_shard_count(&usage)) * FILE_SPACE_BYTES;
+        let all_bytes = records_bytes + records_bytes / 64 + files_bytes;
+        let written_bytes =
+            if is_under_way { self.compaction.written_bytes.load(Ordering::Relaxed) } else { 0 };
+        SnapshotSpace { bytes: all_bytes.saturating_sub(written_bytes), is_under_way }
+    }
+
     /// Step 3: each file takes an equal run of the map's shards, which is a range of hashes.
-    fn write_snapshot(&self, pending: &Pending) -> Result<u64> {
+    fn write_snapshot(&self, pending: &Pending<'_>) -> Result<u64> {
         let files: Vec<(usize, &Path)> = pending
             .info
             .shard_paths
@@ -283,7 +325,10 @@ impl Core {
     /// Compacts until none is due, pausing longer after each failure.
     fn compact_in_background(&self) {
         let mut retry = RETRY_MIN;
-        while self.compaction_due() && !self.compaction.is_closing() {
+        while self.compaction_due() {
+            if self.compaction.is_closing() {
+                return;
+            }
             match self.compact() {
                 Ok(_) => retry = RETRY_MIN,
                 Err(_) if self.compaction.check().is_err() || self.log.poisoned().is_some() => {
@@ -296,10 +341,16 @@ impl Core {
                     if !self.compaction.is_closing() {
                         self.compaction.wake.wait_for(&mut pause, retry);
                     }
-                    retry = (retry * 2).min(RETRY_MAX);
+                    let is_waited_for = self.log.is_compaction_waited_for();
+                    retry = (retry * 2).min(if is_waited_for {
+                        RETRY_MAX_WAITED_FOR
+                    } else {
+                        RETRY_MAX
+                    });
                 }
             }
         }
+        self.log.compaction_not_due();
     }
 }
 
@@ -341,7 +392,7 @@ struct ShardWriter<'a> {
 impl<'a> ShardWriter<'a> {
     fn create(
         core: &'a Core,
-        pending: &Pending,
+        pending: &Pending<'_>,
         index: usize,
         count: usize,
         path: &Path,
@@ -437,6 +488,7 @@ impl<'a> ShardWriter<'a> {
     fn write_pieces(&mut self) -> Result<()> {
         let bytes = self.block_at / WRITE_BYTES * WRITE_BYTES;
         self.file.write_at(self.offset, self.ready.bytes.get(..bytes).unwrap_or_default())?;
+        self.core.compaction.written_bytes.fetch_add(bytes_u64(bytes), Ordering::Relaxed);
         // Where it fails the sync has more to do, and it is the sync that tells whether the bytes are there.
         let _ = self.file.start_writeback(self.offset, bytes_u64(bytes));
         self.offset += bytes_u64(bytes);

@@ -188,7 +188,9 @@ impl Core {
     fn start_threads(self: &Arc<Self>, way: SegmentWay) -> Result<()> {
         let core = Arc::clone(self);
         self.spawn("pkv-keeper", move || {
-            core.log.keeper_thread(&|| core.compact_if_due(), &|| core.tell_health());
+            core.log.keeper_thread(&|| core.compact_if_due(), &|| core.tell_health(), &|| {
+                core.snapshot_space()
+            });
         })?;
         if self.expiry.is_some() {
             let core = Arc::clone(self);

@@ -11,7 +11,8 @@ use pkv_format::{FRAMES_OFFSET, Seal};
 use pkv_fs::Segment;
 
 use super::{
-    Active, Log, LogSettings, POPULATE_BYTES, Prepared, Retired, State, Tail, Unavailable,
+    Active, Log, LogSettings, POPULATE_BYTES, Prepared, Retired, SnapshotSpace, State, Tail,
+    Unavailable,
 };
 use crate::error::{Error, Result};
 use crate::folder::is_failed_sync;
@@ -53,8 +54,14 @@ impl Condition {
 impl Log {
     /// The keeper thread. `compact` decides whether a compaction is due; it is asked whenever the log
     /// went on to a new segment, enough writes were made, or a writer waits for it. `tell_health` is called
-    /// when the log came to take writes or not to take them, with no lock held.
-    pub(crate) fn keeper_thread(&self, compact: &dyn Fn(), tell_health: &dyn Fn()) {
+    /// when the log came to take writes or not to take them. `snapshot_space` says what the next snapshot takes of the
+    /// disk. Each is called with no lock held.
+    pub(crate) fn keeper_thread(
+        &self,
+        compact: &dyn Fn(),
+        tell_health: &dyn Fn(),
+        snapshot_space: &dyn Fn() -> SnapshotSpace,
+    ) {
         let mut retry = RETRY_MIN;
         let mut told = Condition::default();
         loop {
@@ -78,7 +85,12 @@ impl Log {
             let wanted = tail.wanted_segment();
             if let (Some(bytes), State::Open) = (wanted, &tail.state) {
                 drop(tail);
-                if self.prepare_next(bytes).is_ok() {
+                let Some(segment_bytes) = self.allowed_segment(bytes, snapshot_space) else {
+                    compact();
+                    self.pause(RETRY_MIN);
+                    continue;
+                };
+                if self.prepare_next(bytes, segment_bytes).is_ok() {
                     retry = RETRY_MIN;
                 } else {
                     // A compaction is asked for all the same: somebody may wait for one, and must be told
@@ -128,18 +140,17 @@ impl Log {
         self.keeper_wanted.notify_one();
     }
 
-    /// Prepares the next segment, large enough for a frame of this size, and offers it.
-    pub(super) fn prepare_next(&self, bytes: u64) -> Result<()> {
+    /// Prepares the next segment, of a size that is enough for a frame of so many bytes, and offers it.
+    pub(super) fn prepare_next(&self, frame_bytes: u64, segment_bytes: u64) -> Result<()> {
         let creation = self.folder.creation();
-        let size = {
+        {
             let tail = self.tail.lock();
             tail.check_open()?;
-            if tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
+            if tail.next.as_ref().is_some_and(|next| next.fits(frame_bytes)) {
                 return Ok(());
             }
-            tail.segment_bytes(bytes)
-        };
-        let made = self.prepare(size);
+        }
+        let made = self.prepare(segment_bytes);
         let mut tail = self.tail.lock();
         let (outcome, unused) = match made {
             Ok(prepared) => {
@@ -263,12 +274,19 @@ impl Log {
         }
         drop(tail);
         self.room.notify_all();
+        self.keeper_wanted.notify_one();
     }
 
     /// Compaction failed: who waits for it is told.
     pub(crate) fn compaction_failed(&self, cause: Cause) {
         self.tail.lock().compaction_failing = Some(cause);
         self.room.notify_all();
+        self.keeper_wanted.notify_one();
+    }
+
+    /// No compaction is due any more, so none fails.
+    pub(crate) fn compaction_not_due(&self) {
+        self.tail.lock().compaction_failing = None;
     }
 
     /// Whether a writer waits for a compaction, due or not.

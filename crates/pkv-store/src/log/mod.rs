@@ -4,14 +4,15 @@
 //! copy. Frames are in order and without holes at every instant, so a killed process leaves a prefix.
 //! *Commit* (`commit.rs`, `callbacks.rs`) makes everything appended so far durable, once for all who wait.
 //! *Keep* (`keeper.rs`) is what happens ahead of and behind the writers: preparing segments, touching
-//! their pages, cutting and closing those that are full. *Wait* (`wait.rs`) is where a writer is while
-//! it must not go on.
+//! their pages, cutting and closing those that are full; what it leaves of the disk to the next snapshot is
+//! *reserve* (`reserve.rs`). *Wait* (`wait.rs`) is where a writer is while it must not go on.
 //!
 //! No lock of this module is held across a system call, but for the `write` of a log that is not mapped.
 
 mod callbacks;
 mod commit;
 mod keeper;
+mod reserve;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use crate::watch::Hub;
 
 use commit::Commit;
 pub(crate) use keeper::Rotated;
+pub(crate) use reserve::SnapshotSpace;
 
 /// Pages touched ahead of the writer. Larger windows make the first commit flush them all; smaller
 /// ones are outrun: see `docs/design.md`, "Pages touched ahead".

@@ -35,11 +35,6 @@ impl Log {
         growing.or_else(|| tail.write_refused.clone().map(|cause| (true, cause)))
     }
 
-    /// The size that a segment should have now.
-    pub(crate) fn segment_bytes(&self) -> u64 {
-        self.tail.lock().segment_bytes(0)
-    }
-
     /// Whether frames are copied into a mapping.
     pub(crate) fn is_mapped(&self) -> bool {
         self.settings.way == SegmentWay::Mapped

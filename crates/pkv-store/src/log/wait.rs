@@ -10,7 +10,11 @@ impl Log {
     pub(crate) fn wait(&self, wait: Wait) -> Result<()> {
         match wait {
             Wait::Room(bytes) if self.settings.background => self.wait_for_room(bytes),
-            Wait::Room(bytes) => self.prepare_next(bytes),
+            Wait::Room(bytes) => {
+                // Without threads nobody could wait for a snapshot: the caller makes them in time.
+                let segment_bytes = self.tail.lock().segment_bytes(bytes);
+                self.prepare_next(bytes, segment_bytes)
+            }
             // Seals and marks count as unsynced, too, where every write is durable already.
             Wait::Sync => self.sync_all(),
             Wait::Compaction(bytes) => self.wait_for_compaction(bytes),
@@ -25,6 +29,10 @@ impl Log {
         let mut tail = self.tail.lock();
         loop {
             tail.check_open()?;
+            if tail.stop {
+                // Whoever made room is gone.
+                return Err(Error::Closed);
+            }
             if tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
                 return Ok(());
             }

@@ -19,6 +19,7 @@ use crate::crash_rig::{
     Contents, Draw, Event, Writer, contents, goes_on, in_parallel, open, options, scale,
     tell_states, verify,
 };
+use crate::support::eventually;
 
 /// The calls that change a disk or make it durable.
 const CHANGING: [Op; 9] = [
@@ -415,6 +416,66 @@ fn a_full_disk_heals() {
             verify(&fs.survivors(crash, choice), &acks.before(end, crash), way).unwrap();
         }
         store.close().unwrap();
+    }
+}
+
+/// The log once took the disk's last space, and then no snapshot could be written that would have made the log
+/// obsolete: a store of 100 kB refused its writes for good on a disk of 1 MB. Found on a small real disk, beside
+/// other work, where the compaction that was due came late.
+#[test]
+fn the_log_leaves_space_for_the_snapshot() {
+    for way in [LogWay::Mapped, LogWay::Written] {
+        let fs = SimFs::new(8);
+        fs.set_capacity_bytes(Some(1_000_000));
+        // No compaction is due by itself.
+        let options = options(&fs, way).background(true).compact_log_bytes_min(u64::MAX);
+        let store = ByteStore::open("/db", &options.compact_log_count(u32::MAX)).unwrap();
+        for id in 0..10_000_u64 {
+            store.insert(&(id % 100).to_le_bytes(), &[7; 1000], Durability::Process).unwrap();
+        }
+        assert!(store.stats().snapshots > 5, "{} snapshots", store.stats().snapshots);
+        eventually("health", || matches!(store.health(), Health::Good));
+        store.close().unwrap();
+        assert_eq!(contents(&open(&fs, way).unwrap()).len(), 100);
+    }
+}
+
+/// What is kept for a snapshot is kept only while a snapshot helps: a store that holds more than half of the disk takes
+/// writes until nothing is left, and goes on when there is more.
+#[test]
+fn a_disk_too_small_for_a_snapshot_is_used_whole() {
+    for way in [LogWay::Mapped, LogWay::Written] {
+        let fs = SimFs::new(9);
+        fs.set_capacity_bytes(Some(1_000_000));
+        let options = options(&fs, way).background(true).compact_log_bytes_min(u64::MAX);
+        let store = ByteStore::open("/db", &options.compact_log_count(u32::MAX)).unwrap();
+        let mut id = 0_u64;
+        let mut fill = |store: &ByteStore| {
+            let before = id;
+            loop {
+                id += 1;
+                match store.insert(&id.to_le_bytes(), &[7; 1000], Durability::Process) {
+                    Ok(_) => {}
+                    Err(Error::DiskFull(_)) => return id - before - 1,
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+        };
+        let written = fill(&store);
+        assert!(written > 700, "{written} kB on 1 MB");
+        assert!(matches!(store.health(), Health::DiskFull(_)), "{:?}", store.health());
+        assert_eq!(store.len(), written);
+
+        fs.set_capacity_bytes(Some(5_000_000));
+        eventually("space", || store.insert(b"key", b"value", Durability::Process).is_ok());
+        eventually("health", || matches!(store.health(), Health::Good));
+        let more = fill(&store);
+        assert!(more > 1500, "{more} kB on 4 MB more");
+        store.close().unwrap();
+        assert_eq!(
+            contents(&open(&fs, way).unwrap()).len(),
+            usize::try_from(written + more + 1).unwrap()
+        );
     }
 }
 
