@@ -14,8 +14,9 @@ use crate::{Failure, Outcome, failed};
 const SCALE_VARIABLE: &str = "PKV_CRASH_SCALE";
 const SCALE: u32 = 2;
 const STATES: u64 = 100_000;
-/// What one more step of the scale adds is some ten thousand states.
-const SCALE_LONG: u32 = 850;
+/// What one more step of the scale adds is some twenty thousand states: 11.2 million in all, as a part
+/// may have fewer than its share.
+const SCALE_LONG: u32 = 520;
 const STATES_LONG: u64 = 10_000_000;
 
 /// Where the seeds of the runs begin.

@@ -52,6 +52,7 @@ const COPY: &str = "crates/pkv-store/src/map/copy.rs";
 const WRITE: &str = "crates/pkv-store/src/write.rs";
 const EXPIRY: &str = "crates/pkv-store/src/expiry/mod.rs";
 const HUB: &str = "crates/pkv-store/src/watch/hub.rs";
+const RESERVE: &str = "crates/pkv-store/src/log/reserve.rs";
 
 const POWER_CUT: &str = "crash_sim::a_power_cut_leaves_a_prefix_mapped";
 const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[], cfg: None };
@@ -176,8 +177,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a log with an ordinal below the pending snapshot that starts",
         file: COMPACT,
-        find: "        let created = self.folder.with_set(|set| {\n            Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)\n        });\n        let info = created.map_err(|error| self.log.note_failure(error))?;\n        // 2.\n        let rotated =\n            self.log.prepare(self.log.segment_bytes()).and_then(|fresh| self.log.rotate_to(fresh));\n",
-        replace: "        let fresh = self.log.prepare(self.log.segment_bytes())?;\n        let created = self.folder.with_set(|set| {\n            Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)\n        });\n        let info = created.map_err(|error| self.log.note_failure(error))?;\n        let rotated = self.log.rotate_to(fresh);\n",
+        find: "        let created = self.folder.with_set(|set| {\n            Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)\n        });\n        let info = created.map_err(|error| self.log.note_failure(error))?;\n        // 2.\n        let segment_bytes = self.log.fresh_segment_bytes(&self.snapshot_space());\n        let rotated = self.log.prepare(segment_bytes).and_then(|fresh| self.log.rotate_to(fresh));\n",
+        replace: "        let segment_bytes = self.log.fresh_segment_bytes(&self.snapshot_space());\n        let fresh = self.log.prepare(segment_bytes)?;\n        let created = self.folder.with_set(|set| {\n            Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)\n        });\n        let info = created.map_err(|error| self.log.note_failure(error))?;\n        let rotated = self.log.rotate_to(fresh);\n",
         catch: store(&[POWER_CUT]),
     },
     Mutant {
@@ -221,6 +222,13 @@ const MUTANTS: &[Mutant] = &[
         find: "            End::Clean if log.file_bytes < header.segment_bytes => {",
         replace: "            End::Clean if log.file_bytes > header.segment_bytes => {",
         catch: store(&["corrupt::every_harm_to_a_closed_store_is_found"]),
+    },
+    Mutant {
+        name: "a log that takes the space of the next snapshot",
+        file: RESERVE,
+        find: "        if may_have(wished_bytes) {\n",
+        replace: "        if true {\n",
+        catch: store(&["faults::the_log_leaves_space_for_the_snapshot"]),
     },
     Mutant {
         name: "a value visible after its write failed",
