@@ -1,9 +1,10 @@
 //! libFuzzer on any toolchain: its instrumentation is a pass of LLVM, which stable rustc runs when told
 //! to by flags. No nightly, no cargo-fuzz; a C++ compiler is needed for libFuzzer itself.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::arguments::Arguments;
 use crate::cargo::{Cargo, target_directory, workspace};
@@ -25,6 +26,7 @@ const INPUT_BYTES_MAX: u32 = 64 * 1024;
 pub(crate) fn run(mut arguments: Arguments) -> Outcome {
     let seconds = arguments.value::<u32>("--seconds")?.unwrap_or(60);
     let seed = arguments.value::<NonZeroU32>("--seed")?;
+    let jobs = arguments.value::<NonZeroUsize>("--jobs")?.map_or(1, NonZeroUsize::get);
     let if_possible = arguments.flag("--if-possible");
     let name = arguments.name();
     arguments.finish()?;
@@ -47,11 +49,35 @@ pub(crate) fn run(mut arguments: Arguments) -> Outcome {
         .env("RUSTFLAGS", FLAGS)
         .quiet()
         .run()?;
-    for target in targets {
-        let program = target_folder.join(&host).join("release").join(&target);
-        run_target(&program, &target, seconds, seed)?;
-    }
-    Ok(())
+    let programs = target_folder.join(&host).join("release");
+    in_parallel(&targets, jobs, |target| run_target(&programs.join(target), target, seconds, seed))
+}
+
+/// Runs so many at a time. After a find none is begun, and those under way go on to their end.
+fn in_parallel(targets: &[String], jobs: usize, run: impl Fn(&str) -> Outcome + Sync) -> Outcome {
+    let waiting = Mutex::new((targets.iter(), Ok(())));
+    let lock = || waiting.lock().unwrap_or_else(PoisonError::into_inner);
+    let work = || {
+        loop {
+            let target = {
+                let (targets, outcome) = &mut *lock();
+                if outcome.is_err() {
+                    return;
+                }
+                let Some(target) = targets.next() else { return };
+                target
+            };
+            if let Err(find) = run(target) {
+                lock().1 = Err(find);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(work);
+        }
+    });
+    waiting.into_inner().unwrap_or_else(PoisonError::into_inner).1
 }
 
 /// With a seed a run is repeatable as far as the code under it is: it begins with the seeds under version control, in
@@ -135,6 +161,28 @@ mod tests {
         assert_eq!(choose(all(), None).unwrap(), all());
         assert_eq!(choose(all(), Some("scan".into())).unwrap(), ["scan"]);
         assert!(matches!(choose(all(), Some("scam".into())), Err(Failure::Usage(_))));
+    }
+
+    #[test]
+    fn each_target_is_run_once_and_none_begins_after_a_find() {
+        let names: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).into();
+        let run = Mutex::new(Vec::new());
+        in_parallel(&names, 2, |name| {
+            run.lock().unwrap().push(name.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        let mut done = run.into_inner().unwrap();
+        done.sort();
+        assert_eq!(done, names);
+
+        let run = Mutex::new(0);
+        let outcome = in_parallel(&names, 1, |name| {
+            *run.lock().unwrap() += 1;
+            if name == "b" { Err(Failure::Task("a find".into())) } else { Ok(()) }
+        });
+        assert!(outcome.is_err());
+        assert_eq!(run.into_inner().unwrap(), 2);
     }
 
     #[test]

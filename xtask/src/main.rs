@@ -101,8 +101,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "fuzz",
-        synopsis: "fuzz [TARGET] [--seconds N] [--seed N]",
-        help: "fuzz one target or each in turn (default 60 s each); a seed makes it repeatable",
+        synopsis: "fuzz [TARGET] [--seconds N] [..]",
+        help: "fuzz one target or each, --jobs N at a time (60 s each); --seed N: repeatable",
         run: fuzz::run,
     },
     Command {
