@@ -19,7 +19,7 @@ const STEPS: &[Step] = &[
     // With a seed: a change that is taken must not fail the next time for something that it did not bring.
     Step {
         name: "fuzz",
-        words: &["--seconds", "30", "--jobs", "2", "--seed", "1", "--if-possible"],
+        words: &["--seconds", "30", "--jobs", "3", "--seed", "1", "--if-possible"],
         run: fuzz::run,
     },
     Step { name: "crash", words: &[], run: crash::run },
