@@ -225,6 +225,7 @@ impl Log {
         {
             active.released = current.released_to();
         }
+        tail.last_sync_bytes = bytes - tail.synced_bytes;
         tail.synced_bytes = bytes;
         tail.mark_unsynced = false;
         if seq > self.durable_seq() {

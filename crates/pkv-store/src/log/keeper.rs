@@ -4,26 +4,17 @@
 //! alone. Without threads (`Options::background(false)`) the same steps are taken by the writer that
 //! needs them, between its attempts and with no lock held.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use pkv_format::{FRAMES_OFFSET, Seal};
-use pkv_fs::Segment;
+use pkv_format::Seal;
 
-use super::{
-    Active, Log, LogSettings, POPULATE_BYTES, Prepared, Retired, SnapshotSpace, State, Tail,
-    Unavailable,
-};
+use super::pages::{Pages, READ_AHEAD_STEP_BYTES};
+use super::{Log, LogSettings, Prepared, Retired, SnapshotSpace, State, Tail, Unavailable};
 use crate::error::{Error, Result};
 use crate::folder::is_failed_sync;
 use crate::frame::{SEAL_FRAME_BYTES, seal_frame};
 use crate::health::Cause;
 use crate::sync::MutexGuard;
-
-/// The page cache holds this much ahead of the writer, clean: what some dozens of milliseconds of writing
-/// need, which is how long memory may take where it is short.
-const READ_AHEAD_BYTES: u64 = 8 * 1024 * 1024;
-const READ_AHEAD_STEP_BYTES: u64 = 512 * 1024;
 
 /// At full speed 12 MiB are full before the next segment is made, now and then: see `docs/design.md`, section 7.
 const SEGMENT_BYTES_ENOUGH: u64 = 16 * 1024 * 1024;
@@ -182,18 +173,17 @@ impl Log {
     pub(crate) fn prepare(&self, segment_bytes: u64) -> Result<Prepared> {
         let made = self.folder.create_log(segment_bytes).and_then(|log| {
             match log.file.segment(log.segment_bytes, self.settings.way) {
-                Ok(segment) => Ok(Prepared { log, segment, read_ahead: 0 }),
+                Ok(segment) => {
+                    let pages = Pages::first(&log, &segment, self.tail.lock().is_stream());
+                    let populated = pages.make();
+                    Ok(Prepared { log, segment, populated, read_ahead: 0 })
+                }
                 Err(error) => {
                     self.give_up(log.ordinal);
                     Err(error.into())
                 }
             }
         });
-        if let Ok(Prepared { log, segment, .. }) = &made {
-            // A failure leaves the pages to the writer, which is slower and right.
-            let bytes = POPULATE_BYTES.min(log.segment_bytes - FRAMES_OFFSET);
-            let _ = segment.populate(FRAMES_OFFSET, bytes);
-        }
         made.map_err(|error| self.note_failure(error))
     }
 
@@ -226,6 +216,7 @@ impl Log {
     /// The caller holds the creation lock, so that no log with a lower ordinal can be taken into use later.
     pub(crate) fn rotate_to(&self, fresh: Prepared) -> Result<Rotated> {
         let mut tail = self.tail.lock();
+        self.wait_for_zeros(&mut tail);
         let checked = tail.check_open();
         let unused = match checked {
             Ok(()) => tail.next.replace(fresh),
@@ -305,27 +296,6 @@ impl Log {
         tail.last_seq.saturating_sub(tail.snapshot_seq)
     }
 
-    /// The thread that touches pages ahead of the writer.
-    pub(crate) fn populate_thread(&self) {
-        let mut tail = self.tail.lock();
-        while !tail.stop {
-            if tail.needs_pages() {
-                touch_pages(&mut tail);
-                self.room.notify_all();
-                let wants_more = |active: &Active| {
-                    let wanted = active.end + READ_AHEAD_BYTES / 2;
-                    active.read_ahead < wanted.min(active.log.segment_bytes)
-                };
-                if tail.current.as_ref().is_some_and(wants_more) {
-                    self.keeper_wanted.notify_one();
-                }
-            } else {
-                tail.populate_asleep = true;
-                self.populate_wanted.wait(&mut tail);
-            }
-        }
-    }
-
     /// Ends the threads' work.
     pub(crate) fn stop_threads(&self) {
         self.tail.lock().stop = true;
@@ -372,6 +342,7 @@ impl Log {
 
     fn seal_current(&self) -> Result<()> {
         let mut tail = self.tail.lock();
+        self.wait_for_zeros(&mut tail);
         let last_seq = tail.last_seq;
         let Some(mut active) = tail.current.take() else { return Ok(()) };
         drop(tail);
@@ -454,62 +425,6 @@ impl Tail {
             _ => None,
         }
     }
-
-    /// The next pages to take into the page cache, if there are any within the window: for the segment in use,
-    /// then for the one behind it.
-    fn next_read_ahead(&mut self) -> Option<(Arc<dyn Segment>, u64)> {
-        if !matches!(self.state, State::Open) {
-            return None;
-        }
-        let Self { current, next, .. } = self;
-        let now = current.as_mut().and_then(|now| {
-            let window_end = (now.end + READ_AHEAD_BYTES).min(now.log.segment_bytes);
-            step(&now.segment, &mut now.read_ahead, now.end, window_end)
-        });
-        now.or_else(|| {
-            let next = next.as_mut()?;
-            let window_end = READ_AHEAD_BYTES.min(next.log.segment_bytes);
-            step(&next.segment, &mut next.read_ahead, 0, window_end)
-        })
-    }
-
-    fn needs_pages(&self) -> bool {
-        self.current.as_ref().is_some_and(|active| {
-            active.populated < active.log.segment_bytes
-                && active.end + POPULATE_BYTES / 2 > active.populated
-                && matches!(self.state, State::Open)
-        })
-    }
-}
-
-/// A step of reading ahead, from where the last one ended or from `from` on, if the window has room for one.
-fn step(
-    segment: &Arc<dyn Segment>,
-    read_ahead: &mut u64,
-    from: u64,
-    window_end: u64,
-) -> Option<(Arc<dyn Segment>, u64)> {
-    let offset = (*read_ahead).max(from / 4096 * 4096);
-    if !segment.is_mapped() || offset >= window_end {
-        return None;
-    }
-    *read_ahead = offset + READ_AHEAD_STEP_BYTES;
-    Some((Arc::clone(segment), offset))
-}
-
-/// Touches the next pages, with the lock released meanwhile, and notes it.
-pub(super) fn touch_pages(tail: &mut MutexGuard<'_, Tail>) {
-    let Some(active) = &tail.current else { return };
-    let from = active.populated.max(active.end / 4096 * 4096);
-    let to = (active.end + POPULATE_BYTES).min(active.log.segment_bytes);
-    let (ordinal, segment) = (active.log.ordinal, Arc::clone(&active.segment));
-    // A failure leaves the pages to the writer, which is slower and right.
-    let _ = MutexGuard::unlocked(tail, || segment.populate(from, to.saturating_sub(from)));
-    let Some(active) = tail.current.as_mut().filter(|active| active.log.ordinal == ordinal) else {
-        return;
-    };
-    let all = to == active.log.segment_bytes;
-    active.populated = if all { u64::MAX } else { active.populated.max(to) };
 }
 
 impl From<Error> for Unavailable {

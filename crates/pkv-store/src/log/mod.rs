@@ -3,15 +3,16 @@
 //! *Append* (here) copies a frame behind the last one under one lock: sequence number, header checksum,
 //! copy. Frames are in order and without holes at every instant, so a killed process leaves a prefix.
 //! *Commit* (`commit.rs`, `callbacks.rs`) makes everything appended so far durable, once for all who wait.
-//! *Keep* (`keeper.rs`) is what happens ahead of and behind the writers: preparing segments, touching
-//! their pages, cutting and closing those that are full; what it leaves of the disk to the next snapshot is
-//! *reserve* (`reserve.rs`). *Wait* (`wait.rs`) is where a writer is while it must not go on.
+//! *Keep* (`keeper.rs`) is what happens ahead of and behind the writers: preparing segments, cutting and closing those
+//! that are full; their *pages* (`pages.rs`) are there before the writer comes, and what is left of the disk to the next
+//! snapshot is *reserve* (`reserve.rs`). *Wait* (`wait.rs`) is where a writer is while it must not go on.
 //!
 //! No lock of this module is held across a system call, but for the `write` of a log that is not mapped.
 
 mod callbacks;
 mod commit;
 mod keeper;
+mod pages;
 mod reserve;
 mod state;
 #[cfg(test)]
@@ -38,6 +39,7 @@ use crate::watch::Hub;
 
 use commit::Commit;
 pub(crate) use keeper::Rotated;
+use pages::Making;
 pub(crate) use reserve::SnapshotSpace;
 
 /// Pages touched ahead of the writer. Larger windows make the first commit flush them all; smaller
@@ -134,6 +136,8 @@ struct Tail {
     /// Bytes appended since the store was opened, and how many of them are synced.
     appended_bytes: u64,
     synced_bytes: u64,
+    /// How many bytes the last sync was for.
+    last_sync_bytes: u64,
     /// Bytes and number of the logs above the latest full snapshot.
     log_bytes: u64,
     log_count: u32,
@@ -158,6 +162,7 @@ struct Tail {
     write_refused: Option<Cause>,
     /// Why compaction fails; writers that wait for it must not wait for ever.
     compaction_failing: Option<Cause>,
+    making: Making,
     populate_asleep: bool,
     sync_asleep: bool,
     stop: bool,
@@ -187,6 +192,8 @@ struct Active {
     end: u64,
     /// Pages are touched up to here.
     populated: u64,
+    /// A frame that ends behind it has more pages touched.
+    populate_at: u64,
     /// The page cache holds its pages up to here.
     read_ahead: u64,
     /// Everything before it was synced, and its pages are out of the mapping.
@@ -200,6 +207,8 @@ struct Active {
 pub(crate) struct Prepared {
     log: LogFile,
     segment: Arc<dyn Segment>,
+    /// Pages are touched up to here.
+    populated: u64,
     /// The page cache holds its pages up to here.
     read_ahead: u64,
 }
@@ -265,6 +274,7 @@ impl Log {
             last_seq: start.last_seq,
             appended_bytes: 0,
             synced_bytes: 0,
+            last_sync_bytes: 0,
             log_bytes: start.log_bytes,
             log_count: start.log_count,
             compact_at_seq,
@@ -278,6 +288,7 @@ impl Log {
             unavailable: None,
             write_refused: None,
             compaction_failing: None,
+            making: Making::Nothing,
             populate_asleep: false,
             sync_asleep: false,
             stop: false,
@@ -312,7 +323,7 @@ impl Log {
             return Err(self.write_failed(&mut tail, error).into());
         }
         active.end = end;
-        let populate = end + POPULATE_BYTES / 2 > active.populated;
+        let populate = end > active.populate_at;
         tail.write_refused = None;
         tail.last_seq = seq;
         tail.appended_bytes += frame.len();
@@ -359,8 +370,9 @@ impl Log {
             self.rotate(tail, bytes)?;
         }
         // A frame of many pages touches its own: waiting for a window smaller than itself would never end.
+        let touches = bytes > POPULATE_BYTES / 4 && tail.making != Making::Zeros;
         let touched = tail.current.as_ref().is_none_or(|active| {
-            active.end + bytes + MARK_FRAME_BYTES <= active.populated || bytes > POPULATE_BYTES / 4
+            active.end + bytes + MARK_FRAME_BYTES <= active.populated || touches
         });
         if touched { Ok(()) } else { Err(Refused::Wait(Wait::Populate)) }
     }
@@ -374,6 +386,9 @@ impl Log {
     ///
     /// Nothing is synced here: the next sync goes over both, the older one first.
     fn rotate(&self, tail: &mut Tail, bytes: u64) -> Result<(), Refused> {
+        if tail.making == Making::Zeros {
+            return Err(Refused::Wait(Wait::Populate));
+        }
         if !tail.next.as_ref().is_some_and(|next| next.fits(bytes)) {
             return Err(Refused::Wait(Wait::Room(bytes)));
         }
@@ -436,13 +451,12 @@ impl Log {
             Some(_) => {}
         }
         // 3.
-        let populated =
-            if next.segment.is_mapped() { FRAMES_OFFSET + POPULATE_BYTES } else { u64::MAX };
         Ok(Active {
             log: next.log.clone(),
             segment: Arc::clone(&next.segment),
             end: FRAMES_OFFSET + LINK_FRAME_BYTES,
-            populated,
+            populated: next.populated,
+            populate_at: next.populated.saturating_sub(POPULATE_BYTES / 2),
             read_ahead: next.read_ahead,
             released: FRAMES_OFFSET,
             since: Instant::now(),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Log, Wait, keeper};
+use super::pages::Making;
+use super::{Log, Wait};
 use crate::error::{Error, Result};
 
 impl Log {
@@ -63,10 +64,18 @@ impl Log {
         Ok(())
     }
 
+    /// A frame that was refused for want of pages has them due, or must wait for zeros that are being written.
     fn wait_for_pages(&self) {
         let mut tail = self.tail.lock();
         if !self.settings.background {
-            keeper::touch_pages(&mut tail);
+            while tail.making != Making::Nothing {
+                self.room.wait(&mut tail);
+            }
+            self.make_pages(&mut tail);
+            return;
+        }
+        if tail.making != Making::Zeros && !tail.needs_pages() {
+            // They were made meanwhile, and nobody would wake this thread.
             return;
         }
         tail.populate_asleep = false;

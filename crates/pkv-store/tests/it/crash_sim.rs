@@ -6,13 +6,16 @@
     reason = "a failure in a helper fails the test"
 )]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use pkv_fs::Op;
 use pkv_sim::{AckLog, Choice, Crash, Explorer, Fault, FaultKind, SimFs};
-use pkv_store::{Durability, LogWay};
+use pkv_store::{ByteStore, Durability, LogWay};
 
-use crate::crash_rig::{Draw, Event, Writer, first_seed, open, scale, tell_states, verify};
+use crate::crash_rig::{
+    DIR, Draw, Event, Writer, first_seed, open, options, scale, tell_states, verify,
+};
 
 /// Single thread: writes, rotations, a compaction, a close and an opening, more writes.
 fn workload(
@@ -55,6 +58,37 @@ fn rarely_synced_rotations(fs: &Arc<SimFs>, acks: &AckLog<Event>, way: LogWay) {
         writer.make(&store, &draw, durability).expect("a write on a good disk");
     }
     std::mem::forget(store);
+}
+
+/// So much that pages are made ahead by writing zeros: short frames that wait for them, long ones that do not, and
+/// segments that end amid them.
+fn a_stream(fs: &Arc<SimFs>, acks: &AckLog<Event>) {
+    let mut writer = Writer::alone(acks, fs_seed(fs));
+    let options = options(fs, LogWay::Mapped).segment_bytes(1 << 20, 1 << 20);
+    let store = ByteStore::open(Path::new(DIR), &options).expect("an empty disk opens");
+    for key in 0..70_u8 {
+        let kib = if key % 9 == 0 { 150 } else { 40 };
+        let draw = Draw::Set(vec![key % 5], vec![key; kib * 1024]);
+        let durability = if key == 35 { Durability::Power } else { Durability::Process };
+        writer.make(&store, &draw, durability).expect("a write on a good disk");
+    }
+    std::mem::forget(store);
+}
+
+#[test]
+fn zeros_that_were_written_ahead_change_nothing() {
+    for crash in [Crash::Kill, Crash::Linux, Crash::Strict] {
+        let explorer =
+            Explorer { seeds_per_cut: 2, cuts: pkv_sim::Cuts::Sample(30), ..explorer(crash) };
+        let way = LogWay::Mapped;
+        let report = explorer.run(a_stream, |fs, acked| verify(&fs, acked, way)).ok().unwrap();
+        tell_states(&format!("a stream, {crash}"), report.states);
+    }
+    // It is a stream: beside frames, links, seals and headers the logs were given pieces of zeros.
+    let fs = SimFs::new(1);
+    a_stream(&fs, &AckLog::new(&fs));
+    let writes = fs.calls(Op::Write);
+    assert!(writes > 20, "{writes} writes");
 }
 
 /// Of several logs that were never synced, the first frame of one in the middle may be lost alone: its

@@ -1,5 +1,6 @@
 //! The store's tests on a real disk and on the simulated one, a module for each promise.
 
+mod ahead;
 mod api;
 mod atomic;
 mod awaiting;
