@@ -9,6 +9,7 @@ mod lock;
 #[expect(unsafe_code, reason = "a mapping is memory that the compiler knows nothing of")]
 mod mapped;
 mod memory;
+mod rounds;
 mod std_fs;
 mod sys;
 #[cfg(all(feature = "mmap", target_os = "linux"))]
@@ -26,6 +27,7 @@ pub use counting::{CountingFs, Counts};
 pub use error::{Error, Op, Result};
 pub use fork::ForkGuard;
 pub use memory::{populate_memory, prefetch};
+pub use rounds::Rounds;
 pub use std_fs::StdFs;
 
 /// A file system, as far as a store needs one. Held as `Arc<dyn Fs>`; every call names whole paths.

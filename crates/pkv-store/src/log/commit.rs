@@ -12,6 +12,7 @@ use pkv_fs::{Access, Segment};
 use pkv_snapshot_set::LOCK_FILE_NAME;
 
 use super::callbacks::{Callback, Callbacks, Notifier, Outcomes};
+use super::group::Group;
 use super::{Active, Behind, Log, Retired, State};
 use crate::error::{Error, Result};
 use crate::folder::{Folder, LogFile, root_seed};
@@ -19,7 +20,7 @@ use crate::health::Cause;
 use crate::histogram::{Histogram, Timings};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread;
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, MutexGuard, Rounds};
 
 /// With so much written during a sync, a writer waits for none: see [`Gathering`].
 const GATHER_BYTES_MIN: u64 = 64 * 1024;
@@ -31,8 +32,10 @@ const GATHER_STEP: Duration = Duration::from_micros(200);
 #[derive(Debug, Default)]
 pub(super) struct Commit {
     waiting: Mutex<Waiting>,
-    /// With `waiting`: a sync ended.
-    done: Condvar,
+    /// A round ends with each sync. Read with `waiting`.
+    rounds: Rounds,
+    /// With `waiting`: all are there that the next sync waits for.
+    gathered: Condvar,
     /// With `waiting`: the sync thread has something to do.
     wanted: Condvar,
     syncs: AtomicU64,
@@ -55,6 +58,7 @@ impl Default for UnsyncedSince {
 struct Waiting {
     /// Somebody is syncing right now.
     leading: bool,
+    group: Group,
     callbacks: Callbacks,
     /// The sync thread sleeps until it is woken, or for the interval.
     sync_sleeps: bool,
@@ -116,9 +120,20 @@ impl Commit {
         self.wanted.notify_one();
     }
 
+    /// Waits until those have come who waited for the last sync, too; see [`Group`].
+    fn gather(&self, waiting: &mut MutexGuard<'_, Waiting>) {
+        let Some(time) = waiting.group.wait_time() else { return };
+        let deadline = Instant::now() + time;
+        let mut is_over = false;
+        while !is_over && !waiting.group.is_complete() {
+            is_over = self.gathered.wait_until(waiting, deadline).timed_out();
+        }
+        waiting.group.waited();
+    }
+
     pub(super) fn wake_all(&self) {
         drop(self.waiting.lock());
-        self.done.notify_all();
+        self.rounds.end();
         self.wanted.notify_all();
     }
 }
@@ -130,6 +145,10 @@ impl Log {
             return Ok(());
         }
         let mut waiting = self.commit.waiting.lock();
+        waiting.group.join();
+        if waiting.leading && waiting.group.is_complete() {
+            self.commit.gathered.notify_one();
+        }
         loop {
             if self.durable_seq() >= seq {
                 return Ok(());
@@ -138,13 +157,23 @@ impl Log {
                 return Err(Error::Unconfirmed { seq, cause });
             }
             if waiting.leading {
-                self.commit.done.wait(&mut waiting);
+                let round = self.commit.rounds.current();
+                drop(waiting);
+                self.commit.rounds.wait(round);
+                if self.durable_seq() >= seq {
+                    return Ok(());
+                }
+                waiting = self.commit.waiting.lock();
                 continue;
             }
             waiting.leading = true;
+            self.commit.gather(&mut waiting);
+            let joined = waiting.group.begin();
             drop(waiting);
             let lead = Leader { log: self };
+            let started = Instant::now();
             let synced = self.sync_pass();
+            self.commit.waiting.lock().group.end(joined, started.elapsed());
             drop(lead);
             waiting = self.commit.waiting.lock();
             if let Err(cause) = synced
@@ -178,7 +207,10 @@ impl Log {
     fn lead(&self) -> Leader<'_> {
         let mut waiting = self.commit.waiting.lock();
         while waiting.leading {
-            self.commit.done.wait(&mut waiting);
+            let round = self.commit.rounds.current();
+            drop(waiting);
+            self.commit.rounds.wait(round);
+            waiting = self.commit.waiting.lock();
         }
         waiting.leading = true;
         Leader { log: self }
@@ -417,7 +449,7 @@ impl Drop for Leader<'_> {
             self.log.poison(Cause::panic("sync"));
         }
         self.log.commit.waiting.lock().leading = false;
-        self.log.commit.done.notify_all();
+        self.log.commit.rounds.end();
         if self.log.settings.background {
             self.log.resolve_if_any();
         }

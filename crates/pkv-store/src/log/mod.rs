@@ -11,6 +11,7 @@
 
 mod callbacks;
 mod commit;
+mod group;
 mod keeper;
 mod pages;
 mod reserve;

@@ -18,6 +18,8 @@ pub(crate) use parking_lot::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 #[cfg(not(pkv_shuttle))]
+pub(crate) use pkv_fs::Rounds;
+#[cfg(not(pkv_shuttle))]
 pub(crate) use std::{
     sync::{atomic, mpsc},
     thread,
@@ -30,5 +32,6 @@ pub(crate) use self::stress::{
 
 #[cfg(pkv_shuttle)]
 pub(crate) use self::shuttle::{
-    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic, mpsc, thread,
+    Condvar, Mutex, MutexGuard, Rounds, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic, mpsc,
+    thread,
 };

@@ -137,6 +137,33 @@ impl Condvar {
     }
 }
 
+/// [`pkv_fs::Rounds`] of shuttle's locks.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    current: Mutex<u32>,
+    ended: Condvar,
+}
+
+impl Rounds {
+    pub(crate) fn current(&self) -> u32 {
+        *self.current.lock()
+    }
+
+    pub(crate) fn wait(&self, round: u32) {
+        let mut current = self.current.lock();
+        while *current == round {
+            self.ended.wait(&mut current);
+        }
+    }
+
+    pub(crate) fn end(&self) {
+        let mut current = self.current.lock();
+        *current = current.wrapping_add(1);
+        drop(current);
+        self.ended.notify_all();
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct RwLock<T>(sync::RwLock<T>);
 
