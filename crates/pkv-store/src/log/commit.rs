@@ -403,10 +403,11 @@ impl Log {
 
     /// Makes the last watermark durable when writing has paused, so that damage to the last group of a
     /// killed store is known as damage.
-    fn sync_idle_mark(&self) {
+    pub(super) fn sync_idle_mark(&self) {
         let _lead = self.lead();
         let file = {
             let mut tail = self.tail.lock();
+            self.wait_for_zeros(&mut tail);
             // Looked at again with the lead: somebody may have written and synced meanwhile.
             let is_idle = tail.check_open().is_ok() && tail.last_seq == self.durable_seq();
             if !is_idle || self.write_due_mark(&mut tail).is_err() {

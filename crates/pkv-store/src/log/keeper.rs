@@ -343,6 +343,9 @@ impl Log {
     fn seal_current(&self) -> Result<()> {
         let mut tail = self.tail.lock();
         self.wait_for_zeros(&mut tail);
+        if let State::Poisoned(cause) = &tail.state {
+            return Err(Error::Poisoned(cause.clone()));
+        }
         let last_seq = tail.last_seq;
         let Some(mut active) = tail.current.take() else { return Ok(()) };
         drop(tail);

@@ -315,10 +315,12 @@ impl Log {
         self.admit(&mut tail, frame.len())?;
         self.write_due_mark(&mut tail)?;
         let seq = tail.last_seq + 1;
+        let is_zeroing = tail.making == Making::Zeros;
         let Some(active) = &mut tail.current else {
             return Err(Refused::Wait(Wait::Room(frame.len())));
         };
         let end = active.end + frame.len();
+        debug_assert!(!is_zeroing || end <= active.populated, "amid zeros");
         let bytes = frame.seal_header(active.log.seed, active.end, seq);
         if let Err(error) = active.segment.write(active.end, bytes) {
             return Err(self.write_failed(&mut tail, error).into());
@@ -468,6 +470,7 @@ impl Log {
     fn write_due_mark(&self, tail: &mut Tail) -> Result<(), Refused> {
         let Some(watermark) = tail.mark_due else { return Ok(()) };
         let last_seq = tail.last_seq;
+        let is_zeroing = tail.making == Making::Zeros;
         let Some(active) = &mut tail.current else { return Ok(()) };
         if active.end + ROOM_KEPT_BYTES > active.log.segment_bytes {
             // One mark of several at a segment's end: the room that is left belongs to the seal, which
@@ -475,6 +478,10 @@ impl Log {
             tail.mark_due = None;
             return Ok(());
         }
+        debug_assert!(
+            !is_zeroing || active.end + MARK_FRAME_BYTES <= active.populated,
+            "amid zeros"
+        );
         let mark = Mark { watermark, unix_ms: self.folder.fs.unix_time_ms() };
         let frame = mark_frame(&mark, active.log.seed, active.end, last_seq);
         if let Err(error) = active.segment.write(active.end, &frame) {

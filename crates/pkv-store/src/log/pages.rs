@@ -3,6 +3,7 @@
 //! A page is read ahead (memory is found for it and zeroed) or written as zeros in large pieces, and then touched, so that the
 //! writer's own copy takes no page fault. See `docs/design.md`, "Pages touched ahead".
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use pkv_format::FRAMES_OFFSET;
@@ -133,14 +134,17 @@ impl Log {
         let Some(pages) = Pages::next(tail) else { return };
         let ordinal = tail.current.as_ref().map(|active| active.log.ordinal);
         tail.making = if pages.by_zeros { Making::Zeros } else { Making::Touched };
-        let populated = MutexGuard::unlocked(tail, || pages.make());
+        let make = AssertUnwindSafe(|| pages.make());
+        let made = MutexGuard::unlocked(tail, || catch_unwind(make));
         tail.making = Making::Nothing;
+        self.room.notify_all();
+        // Who waits for the pages finds them due; who has this thread finds the reason.
+        let populated = made.unwrap_or_else(|panic| resume_unwind(panic));
         let made_for = tail.current.as_mut().filter(|active| Some(active.log.ordinal) == ordinal);
         if let Some(active) = made_for {
             active.populated = active.populated.max(populated);
             active.populate_at = active.populated.saturating_sub(pages.margin_bytes);
         }
-        self.room.notify_all();
     }
 
     /// Until nobody writes zeros into the segment in use.

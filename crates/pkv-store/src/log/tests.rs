@@ -8,6 +8,7 @@ use pkv_sim::SimFs;
 
 use super::LogSettings;
 use super::keeper::next_segment_bytes;
+use super::pages::Making;
 use crate::codec::Upgrade;
 use crate::core::Core;
 use crate::options::{Durability, LogWay, Options};
@@ -55,6 +56,28 @@ fn a_second_mark_does_not_take_the_room_of_the_seal() {
     core.close().unwrap();
     drop(core);
     assert_eq!(open(&fs).map.len(), 1);
+}
+
+/// A mark behind a pause in writing was once written where zeros were on their way: they wiped it out, and every write
+/// behind it was lost with it.
+#[test]
+fn a_mark_waits_for_zeros_that_are_being_written() {
+    let fs = SimFs::new(1);
+    let core = open(&fs);
+    insert(&core, b"first");
+    core.log.sync().unwrap();
+    let end = || core.log.tail.lock().current.as_ref().unwrap().end;
+    let before = end();
+    core.log.tail.lock().making = Making::Zeros;
+    std::thread::scope(|scope| {
+        let mark = scope.spawn(|| core.log.sync_idle_mark());
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!mark.is_finished() && end() == before);
+        core.log.tail.lock().making = Making::Nothing;
+        core.log.room.notify_all();
+    });
+    assert_eq!(end(), before + super::MARK_FRAME_BYTES);
+    core.close().unwrap();
 }
 
 /// A write that waited for room decides anew. What it had decided first once stayed in the frame: a
