@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A sync waits for others twice as long as the last one took, and no longer than this.
+/// A sync waits for others for half the time that the last one took, which is what PostgreSQL's manual advises for its
+/// `commit_delay`, and no longer than this.
 const WAIT_MAX: Duration = Duration::from_millis(1);
 /// Behind one that waited in vain two syncs begin at once, then four, at last so many.
 const PAUSE_MAX: u32 = 64;
@@ -12,13 +13,15 @@ const PAUSE_MAX: u32 = 64;
 /// A sync wakes all who waited for it. The first of them to come back with another write could sync it at once, by itself,
 /// and all others would come a moment too late: a half of the syncs would be for few. So it waits until as many have
 /// come as there were: those of the last sync, and those that came while it ran. Writers that have something else to do
-/// between two writes do not come; after a wait in vain the next syncs begin at once.
+/// between two writes do not come; after a wait in which fewer than half of those expected came the next syncs begin at once.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     /// Came since the last sync began: the next one is for them.
     joined: u32,
     /// As many may come.
     expected: u32,
+    /// So many had come when a wait began.
+    joined_before: u32,
     /// How long the last sync took.
     sync_time: Duration,
     /// So many syncs begin at once.
@@ -46,12 +49,15 @@ impl Group {
             self.pause -= 1;
             return None;
         }
-        Some((self.sync_time * 2).min(WAIT_MAX))
+        self.joined_before = self.joined;
+        Some((self.sync_time / 2).min(WAIT_MAX))
     }
 
     /// That wait is over.
     pub(super) fn waited(&mut self) {
-        if self.is_complete() {
+        let missing = self.expected.saturating_sub(self.joined_before);
+        let came = self.joined.saturating_sub(self.joined_before);
+        if came >= missing.div_ceil(2) {
             self.failures = 0;
         } else {
             self.failures = (self.failures + 1).min(PAUSE_MAX.ilog2());
@@ -104,7 +110,7 @@ mod tests {
         assert_eq!(sync(&mut group, 63), 1);
         for _ in 0..3 {
             // The first to come back waits for the others.
-            assert_eq!(group.wait_time(), Some(SYNC_TIME * 2));
+            assert_eq!(group.wait_time(), Some(SYNC_TIME / 2));
             while !group.is_complete() {
                 group.join();
             }
@@ -112,7 +118,13 @@ mod tests {
             assert_eq!(sync(&mut group, 0), 64);
             group.join();
         }
-        group.end(64, WAIT_MAX);
+        // Some are late: that was no wait in vain.
+        assert!(group.wait_time().is_some());
+        (0..40).for_each(|_| group.join());
+        group.waited();
+        assert_eq!(sync(&mut group, 23), 41);
+        assert!(group.wait_time().is_some());
+        group.end(64, WAIT_MAX * 3);
         assert_eq!(group.wait_time(), Some(WAIT_MAX));
     }
 
@@ -134,9 +146,10 @@ mod tests {
             syncs += 1;
         }
         assert_eq!(syncs_between[1..9], [3, 5, 9, 17, 33, 65, 65, 65]);
-        // All come: the next sync waits again.
+        // They come: the next waits again.
         group.pause = 0;
         group.join();
+        assert!(group.wait_time().is_some());
         group.join();
         group.waited();
         assert_eq!(group.failures, 0);
