@@ -19,7 +19,7 @@ use crate::frame::bytes_u64;
 use crate::health::Cause;
 use crate::histogram::{Histogram, Timings};
 use crate::log::{Rotated, SnapshotSpace};
-use crate::map::{Cursor, SliceCopy, Usage};
+use crate::map::{Cursor, SliceCopy, SliceSize, Usage};
 use crate::pace::{Pace, Turn};
 use crate::recover::{Phase, Progress, RecoveryProgress};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,11 +28,11 @@ use crate::sync::{Condvar, Mutex};
 /// The file system is handed pieces of this size, each at a multiple of it.
 const WRITE_BYTES: usize = 512 * 1024;
 
-/// A block ends behind the slice with which it has so much: most slices have 10 to 30 KiB.
+/// A block ends behind the slice with which it has so much: most slices have 10 to 30 KiB, or 30 to 60 where nobody writes.
 const BLOCK_BYTES_ENOUGH: usize = 48 * 1024;
 
 /// A piece that is nearly whole, and the block and the slice that end it.
-const READY_BYTES: usize = WRITE_BYTES + 2 * BLOCK_BYTES_ENOUGH;
+const READY_BYTES: usize = WRITE_BYTES + BLOCK_BYTES_ENOUGH + 80 * 1024;
 
 /// Beside writers a shard file is synced each time it grew by this much, so that the disk is never flooded by
 /// one large sync that a writer's sync would have to wait behind.
@@ -375,6 +375,8 @@ impl Told<'_> {
 struct ShardWriter<'a> {
     core: &'a Core,
     turn: Turn<'a>,
+    /// When the last block ended.
+    is_beside_writers: bool,
     file: Arc<dyn File>,
     seed: pkv_format::FileSeed,
     /// What is not in the file yet: the header, blocks, and the one to whose end slices of the map are copied. Its
@@ -413,6 +415,7 @@ impl<'a> ShardWriter<'a> {
         let mut writer = Self {
             core,
             turn,
+            is_beside_writers: true,
             file: core.folder.fs.open(path, Access::Write)?,
             seed: header.seed(),
             ready,
@@ -435,7 +438,9 @@ impl<'a> ShardWriter<'a> {
             if checked.replace(self.offset) != Some(self.offset) {
                 self.core.check_going_on()?;
             }
-            let copied = self.core.map.read(shard).append_slice(at, &mut self.ready);
+            let size =
+                if self.is_beside_writers { SliceSize::BESIDE_WRITERS } else { SliceSize::ALONE };
+            let copied = self.core.map.read(shard).append_slice(at, &mut self.ready, size);
             cursor = copied.map_err(|_| Error::OutOfMemory)?;
             self.payload_bytes += std::mem::take(&mut self.ready.payload_bytes);
             if self.ready.bytes.len() - self.block_at >= BLOCK_BYTES_ENOUGH {
@@ -472,12 +477,12 @@ impl<'a> ShardWriter<'a> {
         self.begin_block();
         // Else a writer that shares the processor waits for the system's next look at it, for milliseconds.
         crate::sync::thread::yield_now();
-        let is_beside_writers = self.turn.step(|| self.core.log.last_seq());
+        self.is_beside_writers = self.turn.step(|| self.core.log.last_seq());
         if self.block_at < WRITE_BYTES {
             return Ok(());
         }
         self.write_pieces()?;
-        if is_beside_writers && self.offset - self.synced >= SYNC_BYTES {
+        if self.is_beside_writers && self.offset - self.synced >= SYNC_BYTES {
             self.file.sync_data()?;
             self.synced = self.offset;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// A sync waits for others for half the time that the last one took, which is what PostgreSQL's manual advises for its
+/// A sync waits for others for half the time that the last one took, which the manual of `PostgreSQL` advises for its
 /// `commit_delay`, and no longer than this.
 const WAIT_MAX: Duration = Duration::from_millis(1);
 /// Behind one that waited in vain two syncs begin at once, then four, at last so many.

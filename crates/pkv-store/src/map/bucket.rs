@@ -446,7 +446,7 @@ impl Buckets {
 }
 
 /// How many records are touched before the first of them is read.
-pub(super) const TOUCHED: usize = 32;
+const TOUCHED: usize = 32;
 
 /// The entries of a table with their hashes, which are read from the keys.
 ///

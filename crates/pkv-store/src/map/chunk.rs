@@ -173,6 +173,17 @@ impl Chunks {
         );
     }
 
+    /// Asks for the first lines of this record, which is read soon.
+    #[inline]
+    pub(super) fn prefetch(&self, place: Place) {
+        let record = self.bytes_at(place);
+        for line in [0, LINE_BYTES, 2 * LINE_BYTES] {
+            if let Some(byte) = record.get(line) {
+                pkv_fs::prefetch(byte);
+            }
+        }
+    }
+
     /// The value and flags of the record at `place`, if it has this key.
     pub(super) fn value_of(&self, place: Place, key: &[u8]) -> Option<(&[u8], u8)> {
         record::value_of(self.bytes_at(place), key)

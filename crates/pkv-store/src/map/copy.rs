@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::OutOfMemory;
-use super::bucket::{Bucket, TOUCHED};
+use super::bucket::Bucket;
 use super::chunk::Place;
 use super::record::{self, lossless};
 use super::shard::Shard;
@@ -92,8 +92,18 @@ impl SliceCopy {
 }
 
 /// A slice is a part of a bucket with about so much in it at most: what is copied under one hold of the lock.
-const SLICE_ENTRIES: usize = 192;
-const SLICE_BYTES: usize = 32 << 10;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SliceSize {
+    entries: usize,
+    bytes: usize,
+}
+
+impl SliceSize {
+    /// Some microseconds, for which a writer need not sleep.
+    pub(crate) const BESIDE_WRITERS: Self = Self { entries: 192, bytes: 32 << 10 };
+    /// Where nobody writes: a bucket's table is read for each of its slices, and so less often.
+    pub(crate) const ALONE: Self = Self { entries: 768, bytes: 64 << 10 };
+}
 
 /// Positions of one bucket, up to `last`, that are told apart by the first 8 bits of their tags.
 #[derive(Debug)]
@@ -106,10 +116,10 @@ struct Slice {
 
 impl Slice {
     /// From a position in the bucket on.
-    fn of(bucket: &Bucket, from: u64) -> Slice {
+    fn of(bucket: &Bucket, from: u64, size: SliceSize) -> Slice {
         let step_bits = bucket.step_bits();
         let parts =
-            bucket.table.len().div_ceil(SLICE_ENTRIES).max(bucket.bytes.div_ceil(SLICE_BYTES));
+            bucket.table.len().div_ceil(size.entries).max(bucket.bytes.div_ceil(size.bytes));
         let parts = parts.clamp(1, 256).next_power_of_two();
         let offset = from - bucket.first;
         let low = u8::try_from(offset >> step_bits).unwrap_or(u8::MAX);
@@ -123,6 +133,9 @@ impl Slice {
     }
 }
 
+/// So many records ahead of the one that is copied are asked for.
+const PREFETCHED: usize = 16;
+
 impl Shard {
     /// Copies the entries of a slice, from the cursor on, in place of what `out` held. Returns where to go on,
     /// `None` at the shard's end.
@@ -135,27 +148,31 @@ impl Shard {
         out: &mut SliceCopy,
     ) -> Result<Option<Cursor>, OutOfMemory> {
         out.clear();
-        self.append_slice(cursor, out)
+        self.append_slice(cursor, out, SliceSize::BESIDE_WRITERS)
     }
 
-    /// The same behind what `out` holds.
+    /// The same behind what `out` holds, for a slice of this size.
     pub(crate) fn append_slice(
         &self,
         cursor: Cursor,
         out: &mut SliceCopy,
+        size: SliceSize,
     ) -> Result<Option<Cursor>, OutOfMemory> {
         let bucket = self.buckets.at(cursor.0);
-        let slice = Slice::of(bucket, cursor.0);
-        out.bytes.try_reserve(SLICE_BYTES).map_err(|_| failed(SLICE_BYTES))?;
+        let slice = Slice::of(bucket, cursor.0, size);
+        out.bytes.try_reserve(size.bytes).map_err(|_| failed(size.bytes))?;
         let mut places = std::mem::take(&mut out.places);
         let found = bucket.table.places_with(&slice.bits, &mut places)?;
         // The bits tell only some of what stands before the cursor from what does not.
         let from = slice.begins_within.then_some(cursor);
-        for block in found.chunks(TOUCHED) {
-            self.chunks.touch(block.iter().map(|place| Place(*place)));
-            for place in block {
-                self.copy_record(Place(*place), from, out)?;
+        let mut ahead = found.iter();
+        let ahead_first = ahead.by_ref().take(PREFETCHED);
+        ahead_first.for_each(|place| self.chunks.prefetch(Place(*place)));
+        for place in found {
+            if let Some(place) = ahead.next() {
+                self.chunks.prefetch(Place(*place));
             }
+            self.copy_record(Place(*place), from, out)?;
         }
         out.places = places;
         Ok(slice.last.checked_add(1).map(Cursor))

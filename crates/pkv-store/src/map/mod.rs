@@ -36,7 +36,7 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-pub(crate) use copy::{Cursor, SliceCopy};
+pub(crate) use copy::{Cursor, SliceCopy, SliceSize};
 pub(crate) use shard::{Lookup, Shard};
 
 /// Longer values are allocations of their own.
