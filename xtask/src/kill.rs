@@ -65,7 +65,11 @@ struct Round {
 impl Parent {
     /// Starts a child, kills it, and compares.
     fn round(&mut self, round: u32) -> Result<Round, Failure> {
-        let way = if round.is_multiple_of(2) { "auto" } else { "written" };
+        let way = match round % 3 {
+            0 => "auto",
+            1 => "written",
+            _ => "large",
+        };
         let mut child = self.start(way)?;
         let told = child.stdout.take().ok_or_else(|| Failure::Task("no pipe".into()))?;
         let reader = std::thread::spawn(move || read_told(BufReader::new(told)));
@@ -179,7 +183,9 @@ pub(crate) fn run_child(mut arguments: Arguments) -> Outcome {
     let folder = PathBuf::from(folder.ok_or_else(usage)?);
     let mut random = Random(seed.and_then(|seed| seed.parse().ok()).ok_or_else(usage)?);
     let counts: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
-    let store = open(&folder, &way.ok_or_else(usage)?)?;
+    let way = way.ok_or_else(usage)?;
+    let power_every = if way == "large" { writes::RARELY } else { 5 };
+    let store = open(&folder, &way)?;
     tell("open")?;
     let end = match random.below(3) {
         0 => Instant::now() + Duration::from_millis(random.below(300)),
@@ -190,8 +196,8 @@ pub(crate) fn run_child(mut arguments: Arguments) -> Outcome {
             let mut n = count;
             while Instant::now() < end {
                 n += 1;
-                let durability =
-                    if n.is_multiple_of(5) { Durability::Power } else { Durability::Process };
+                let is_power = n.is_multiple_of(power_every);
+                let durability = if is_power { Durability::Power } else { Durability::Process };
                 write(&store, thread, n, durability).map_err(failed("writing"))?;
                 tell(format_args!("{thread} {n}"))?;
             }

@@ -8,8 +8,8 @@
 //! | `CRASH_ACKS` | where each acknowledged write becomes a line, by one `write` call: sequence number, thread, the thread's number, `power` or `process` | none |
 //! | `CRASH_THREADS` | how many threads write | 4 |
 //! | `CRASH_WRITES` | how many writes each thread makes | 200 |
-//! | `CRASH_DURABILITY` | `power`, `process` or `mix` | `mix` |
-//! | `CRASH_WAY` | `auto` or `written`: how the log reaches its files | `auto` |
+//! | `CRASH_DURABILITY` | `power`, `process`, `mix` (each fifth write with `power`) or `rare` (each 2,000th) | `mix` |
+//! | `CRASH_WAY` | `auto` or `written`: how the log reaches its files; `large`: as `auto`, with logs of megabytes, for many writes between two syncs | `auto` |
 //!
 //! Every run makes the same writes; their order is the threads' own.
 #![expect(clippy::disallowed_types, reason = "a program, not the library")]
@@ -65,6 +65,7 @@ fn write_one(
     let power = match durability {
         "power" => true,
         "process" => false,
+        "rare" => n.is_multiple_of(crash_writes::RARELY),
         _ => n.is_multiple_of(5),
     };
     let (level, word) =

@@ -95,8 +95,16 @@ pub(crate) fn write(
     }
 }
 
-/// Small logs and endless compaction.
+/// So seldom is a write of a stream one with `Durability::Power`.
+pub(crate) const RARELY: u64 = 2000;
+
+/// Small logs and endless compaction; `large`: logs with room for a stream of writes, whose pages are made ahead.
 pub(crate) fn options(way: &str) -> Options {
+    if way == "large" {
+        return Options::new()
+            .segment_bytes(1 << 20, 4 << 20)
+            .sync_interval(Duration::from_millis(100));
+    }
     Options::new()
         .log_way(if way == "written" { LogWay::Written } else { LogWay::Auto })
         .segment_bytes(16 * 1024, 64 * 1024)
