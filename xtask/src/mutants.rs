@@ -53,6 +53,8 @@ const WRITE: &str = "crates/pkv-store/src/write.rs";
 const EXPIRY: &str = "crates/pkv-store/src/expiry/mod.rs";
 const HUB: &str = "crates/pkv-store/src/watch/hub.rs";
 const RESERVE: &str = "crates/pkv-store/src/log/reserve.rs";
+const LOG: &str = "crates/pkv-store/src/log/mod.rs";
+const KEEPER: &str = "crates/pkv-store/src/log/keeper.rs";
 
 const POWER_CUT: &str = "crash_sim::a_power_cut_leaves_a_prefix_mapped";
 const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[], cfg: None };
@@ -61,7 +63,42 @@ const LOCK_THEN_SCAN: &str = "        let lock = match fs.lock(&lock_path, optio
 
 const SCAN_THEN_LOCK: &str = "        let (judgement, interrupted_creation) = survey(&*fs, &dir)?;\n        let lock = match fs.lock(&lock_path, options.lock_wait) {\n            Ok(lock) => lock,\n            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {\n                return Err(Error::Locked { path: lock_path });\n            }\n            Err(error) => return Err(error.into()),\n        };\n\n";
 
+const AMID_ZEROS: Tests = store(&["ahead::nothing_is_written_where_zeros_are_being_written"]);
+
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "write a long frame amid zeros",
+        file: LOG,
+        find: "        let touches = bytes > POPULATE_BYTES / 4 && tail.making != Making::Zeros;\n",
+        replace: "        let touches = bytes > POPULATE_BYTES / 4;\n",
+        catch: AMID_ZEROS,
+    },
+    Mutant {
+        name: "end a segment that zeros are written to",
+        file: LOG,
+        find: "        if tail.making == Making::Zeros {\n            return Err(Refused::Wait(Wait::Populate));\n        }\n",
+        replace: "",
+        catch: AMID_ZEROS,
+    },
+    Mutant {
+        name: "let a compaction end it",
+        file: KEEPER,
+        find: "        self.wait_for_zeros(&mut tail);\n        let checked = tail.check_open();\n",
+        replace: "        let checked = tail.check_open();\n",
+        catch: AMID_ZEROS,
+    },
+    Mutant {
+        name: "put a mark amid zeros",
+        file: COMMIT,
+        find: "            self.wait_for_zeros(&mut tail);\n",
+        replace: "",
+        catch: Tests {
+            package: "pkv-store",
+            target: "--lib",
+            names: &["log::tests::a_mark_waits_for_zeros_that_are_being_written"],
+            cfg: None,
+        },
+    },
     Mutant {
         name: "take a log that lost its first frame for one made ahead",
         file: LOGS,
@@ -252,10 +289,10 @@ const MUTANTS: &[Mutant] = &[
         catch: orders(&["what_nobody_waits_for"]),
     },
     Mutant {
-        name: "one of those who wait for a sync is woken",
+        name: "those who wait for a sync are woken before it is another's turn",
         file: COMMIT,
-        find: "self.log.commit.done.notify_all();",
-        replace: "self.log.commit.done.notify_one();",
+        find: "        self.log.commit.waiting.lock().leading = false;\n        self.log.commit.rounds.end();\n",
+        replace: "        self.log.commit.rounds.end();\n        self.log.commit.waiting.lock().leading = false;\n",
         catch: orders(&["nobody_is_told"]),
     },
     Mutant {

@@ -11,7 +11,7 @@
 //! - An entry whose group is full goes to the next one with room, and every group on its way counts it.
 //!   A search goes on exactly where that count is not zero, so a removal leaves nothing behind
 //!   (F14's overflow counts).
-//! - All nine tags are compared at once, in two words and a half, without a branch.
+//! - All nine tags are compared at once, eight of them in one register, without a branch.
 
 use std::ops::RangeInclusive;
 
@@ -20,12 +20,6 @@ use super::record::{index, lossless};
 
 /// Places in a group.
 const SLOTS: usize = 9;
-/// Tags in a word.
-const LANES: usize = 4;
-const LANE_BITS: usize = 16;
-const EVERY_LANE: u64 = 0x0001_0001_0001_0001;
-const LOW_BITS: u64 = EVERY_LANE * 0x7fff;
-const HIGH_BITS: u64 = EVERY_LANE * 0x8000;
 /// A group has so many entries where a table is full: with more of them too many go past.
 const ENTRIES_EACH: usize = 8;
 
@@ -89,9 +83,9 @@ struct Group {
 
 const _: () = assert!(size_of::<Group>() == 64);
 
-/// Slots of a group, as a set: bit 16 * lane + word.
+/// Slots of a group, as a set: a bit for each.
 #[derive(Clone, Debug)]
-struct Slots(u64);
+struct Slots(u16);
 
 impl Iterator for Slots {
     type Item = usize;
@@ -101,33 +95,20 @@ impl Iterator for Slots {
         if self.0 == 0 {
             return None;
         }
-        let bit = index(self.0.trailing_zeros());
+        let slot = index(self.0.trailing_zeros());
         self.0 &= self.0 - 1;
-        Some((bit % LANE_BITS) * LANES + bit / LANE_BITS)
+        Some(slot)
     }
 }
 
-/// Four tags as one word.
-#[inline]
-fn word(lanes: [u16; LANES]) -> u64 {
-    let [a, b, c, d] = lanes;
-    u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48
-}
-
 impl Group {
-    /// The slots with these low bits.
+    /// The slots with these low bits. Eight of them are what a vector register holds: compilers compare them at once.
     #[inline]
     fn slots_with(&self, low: u16) -> Slots {
-        let wanted = u64::from(low) * EVERY_LANE;
-        // The highest bit of each lane that is zero in `word ^ wanted`, exactly.
-        let equal = |word: u64| {
-            let difference = word ^ wanted;
-            !(((difference & LOW_BITS) + LOW_BITS) | difference) & HIGH_BITS
-        };
-        let [first @ .., _, _, _, _, last] = self.low;
-        let [_, _, _, _, second @ .., _] = self.low;
-        let last = u64::from(last == low) << 2;
-        Slots(equal(word(first)) >> 15 | equal(word(second)) >> 14 | last)
+        let [eight @ .., last] = &self.low;
+        let equal = |lane: &u16| u16::from(*lane == low);
+        let bits = eight.iter().enumerate().fold(0, |bits, (n, lane)| bits | equal(lane) << n);
+        Slots(bits | equal(last) << (SLOTS - 1))
     }
 
     #[inline]
