@@ -184,7 +184,9 @@ pub(crate) fn run_child(mut arguments: Arguments) -> Outcome {
     let mut random = Random(seed.and_then(|seed| seed.parse().ok()).ok_or_else(usage)?);
     let counts: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
     let way = way.ok_or_else(usage)?;
-    let power_every = if way == "large" { writes::RARELY } else { 5 };
+    // Of all threads together: more often, and no stream would come about between two syncs.
+    let threads = u64::try_from(THREADS).unwrap_or(u64::MAX);
+    let power_every = if way == "large" { writes::RARELY * threads } else { 5 };
     let store = open(&folder, &way)?;
     tell("open")?;
     let end = match random.below(3) {

@@ -178,6 +178,9 @@ pub trait File: Debug + Send + Sync {
 /// Any number of threads may write at once. Where their ranges overlap, each aligned 8 bytes of a
 /// mapped segment hold what one of them wrote; of a written segment nothing is promised there.
 ///
+/// Positioned writes to the same file are seen in it, and the other way round; where both write to the same bytes at
+/// once nothing is promised.
+///
 /// A mapped file that somebody cuts, in this or in another process, raises SIGBUS at the next write
 /// behind the new end; nothing can prevent that. Nor may a mapped file be cloned by reflink: the next
 /// write would need new space, which may not be there.

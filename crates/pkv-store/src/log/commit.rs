@@ -1,7 +1,7 @@
 //! Group commit: one sync for all frames appended so far, whoever waits for them.
 //!
-//! The first waiter becomes the leader: it notes the end of the log, syncs every file that has
-//! unsynced frames, oldest first, and wakes the others. A failed sync poisons the log for good: the
+//! The first waiter becomes the leader: it waits a moment for others (`group.rs`), notes the end of the log, syncs every
+//! file that has unsynced frames, oldest first, and wakes the others. A failed sync poisons the log for good: the
 //! kernel has marked the pages clean, so a second sync that succeeds would prove nothing.
 
 use std::sync::Arc;
@@ -43,7 +43,7 @@ pub(super) struct Commit {
     unsynced_since: UnsyncedSince,
 }
 
-/// No write that is not synced is older than this; taken alone.
+/// No write that is not synced is older than this. Taken alone or below `waiting`; nothing is taken below it.
 #[derive(Debug)]
 struct UnsyncedSince(Mutex<Instant>);
 

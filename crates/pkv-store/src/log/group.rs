@@ -13,10 +13,10 @@ const PAUSE_MAX: u32 = 64;
 /// A sync wakes all who waited for it. The first of them to come back with another write could sync it at once, by itself,
 /// and all others would come a moment too late: a half of the syncs would be for few. So it waits until as many have
 /// come as there were: those of the last sync, and those that came while it ran. Writers that have something else to do
-/// between two writes do not come; after a wait in which fewer than half of those expected came the next syncs begin at once.
+/// between two writes do not come; after a wait in which fewer than half of those missing came the next syncs begin at once.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// Came since the last sync began: the next one is for them.
+    /// Came since the last sync began: the next one is for them, or the one under way was.
     joined: u32,
     /// As many may come.
     expected: u32,

@@ -1,4 +1,4 @@
-//! Ahead of and behind the writers: segments prepared, pages touched, full segments closed.
+//! Ahead of and behind the writers: segments prepared, pages read ahead, full segments closed.
 //!
 //! Everything slow that a log needs happens here, on threads of its own, so that a writer meets memory
 //! alone. Without threads (`Options::background(false)`) the same steps are taken by the writer that

@@ -106,7 +106,7 @@ impl Pages {
 }
 
 impl Log {
-    /// The thread that touches pages ahead of the writer.
+    /// The thread that makes pages ahead of the writer.
     pub(crate) fn populate_thread(&self) {
         let mut tail = self.tail.lock();
         while !tail.stop {

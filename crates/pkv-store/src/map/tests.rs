@@ -294,7 +294,10 @@ fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
     let mut cursor = Some(Cursor::default());
     let (mut slices, mut next) = (0, 100_000);
     while let Some(from) = cursor {
-        cursor = map.read(0).copy_slice(from, &mut out).unwrap();
+        // Writers come and go: a slice of either size begins where the last one ended.
+        let size = [SliceSize::BESIDE_WRITERS, SliceSize::ALONE][slices % 2];
+        out.clear();
+        cursor = map.read(0).append_slice(from, &mut out, size).unwrap();
         collect(&out, &mut copied);
         slices += 1;
         if slices > 8 {

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pkv_fs::Op;
-use pkv_store::{ByteStore, Durability, LogWay, Options};
+use pkv_store::{ByteStore, Durability, Error, LogWay, Options};
 
-use crate::support::{Contents, HookFs, Place, contents};
+use crate::support::{Contents, HookFs, Place, contents, in_time};
 
 const MIB: usize = 1 << 20;
 
@@ -83,4 +83,38 @@ fn nothing_is_written_where_zeros_are_being_written() {
             .unwrap_or_else(|error| panic!("{meanwhile:?}: {error}"));
         assert!(contents(&store) == expected, "{meanwhile:?}");
     }
+}
+
+/// Whoever waits for zeros that nobody writes any more is told, and the store can be closed.
+#[test]
+fn a_panic_amid_zeros_leaves_nobody_waiting() {
+    let has_panicked = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&has_panicked);
+    let fs = HookFs::hooked(move |op, _| {
+        if std::thread::current().name() == Some("pkv-populate") && op == Op::Write {
+            // Somebody waits by then.
+            std::thread::sleep(Duration::from_millis(100));
+            told.store(true, Ordering::SeqCst);
+            panic!("planted by a test");
+        }
+        Ok(())
+    });
+    let place = Place::new();
+    let options = Options::new()
+        .file_system(fs)
+        .log_way(LogWay::Mapped)
+        .segment_bytes(4 << 20, 4 << 20)
+        .sync_interval(Duration::from_secs(3600));
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    in_time("a writer and a close behind a panic", move || {
+        let error = (0..100_u32)
+            .find_map(|n| {
+                let value = vec![7; 100_000];
+                store.insert(&n.to_le_bytes(), &value, Durability::Process).err()
+            })
+            .expect("a stream of 10 MB has pages made by zeros");
+        assert!(matches!(error, Error::Poisoned(_)), "{error}");
+        assert!(matches!(store.close(), Err(Error::Poisoned(_))));
+    });
+    assert!(has_panicked.load(Ordering::SeqCst));
 }

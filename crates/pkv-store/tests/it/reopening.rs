@@ -509,7 +509,8 @@ fn a_writer_that_waits_is_not_left_behind_by_a_reader() {
 fn a_log_that_lost_its_only_frames_gets_the_numbers_of_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let (path, copy) = (dir.path().join("store"), dir.path().join("killed"));
-    let store = ByteStore::open(&path, &small()).unwrap();
+    // Without threads: one removes a log that was made ahead and is too small, at a moment of its own, amid the copy.
+    let store = ByteStore::open(&path, &small().background(false)).unwrap();
     for i in 0..15_u64 {
         store.insert(&i.to_le_bytes(), b"before", Durability::Process).unwrap();
     }
