@@ -222,11 +222,11 @@ fn open_log(
         Err(error @ HeaderError::Newer { .. }) => return Err(header_error(path, &error)),
         Err(error) => {
             let file = fs.open(path, Access::Read)?;
-            return if is_unused(&*file, path, file.len()?)? {
-                Ok(None)
-            } else {
-                Err(header_error(path, &error))
-            };
+            if is_unused(&*file, path, file.len()?)? {
+                return Ok(None);
+            }
+            // Its header may have come between the two looks: its writer was making it.
+            open_file(fs, info, 0, 1, path)?.map_err(|_| header_error(path, &error))?
         }
     };
     agree(&opened, FileKind::Log, first)?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use pkv_fs::{CountingFs, Fs, Op, StdFs};
@@ -14,7 +14,7 @@ use pkv_store::{
     Backup, ByteStore, Durability, Error, LogWay, Options, RestorePoint, Store, Update,
 };
 
-use crate::support::{Contents, Place, both_ways, contents, restless, small};
+use crate::support::{Contents, HookFs, Place, both_ways, contents, restless, small};
 
 /// What every write did, by its number: the model.
 type Writes = BTreeMap<u64, (Vec<u8>, Option<Vec<u8>>)>;
@@ -144,6 +144,29 @@ fn a_backup_under_load_is_one_state_that_has_all_acknowledged_writes() {
 fn a_backup_amid_compactions_is_one_state_too() {
     backups_under_load(&restless());
     backups_under_load(&restless().keep_backups(2));
+}
+
+/// A log that is being made has no header, and then it has. A backup that looked in between took that for damage.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test changes the folder from outside")]
+fn a_log_whose_header_comes_between_two_looks_is_no_damage() {
+    let place = Place::new();
+    let store = ByteStore::open(place.store(), &small()).unwrap();
+    store.insert(b"key", b"value", Durability::Power).unwrap();
+    store.close().unwrap();
+    let expected = opened(&place.store());
+    let log = place.store().join("snapshot_1_0-of-1_diff.bin");
+    let bytes = std::fs::read(&log).unwrap();
+    std::fs::write(&log, vec![0; bytes.len()]).unwrap();
+    let (path, looks) = (log, AtomicU64::new(0));
+    let fs = HookFs::hooked(move |op, opened| {
+        if op == Op::Open && opened == path && looks.fetch_add(1, Ordering::SeqCst) == 1 {
+            std::fs::write(&path, &bytes)?;
+        }
+        Ok(())
+    });
+    Backup::new().file_system(fs).copy(place.store(), place.at("backup")).unwrap();
+    assert!(opened(&place.at("backup")) == expected);
 }
 
 /// A store without threads, so that each run makes the same files: three snapshots, logs between them and above.
