@@ -79,7 +79,7 @@ fn a_stream(fs: &Arc<SimFs>, acks: &AckLog<Event>) {
 fn zeros_that_were_written_ahead_change_nothing() {
     for crash in [Crash::Kill, Crash::Linux, Crash::Strict] {
         let explorer =
-            Explorer { seeds_per_cut: 2, cuts: pkv_sim::Cuts::Sample(30), ..explorer(crash) };
+            Explorer { seeds_per_cut: 1, cuts: pkv_sim::Cuts::Sample(20), ..explorer(crash) };
         let way = LogWay::Mapped;
         let report = explorer.run(a_stream, |fs, acked| verify(&fs, acked, way)).ok().unwrap();
         tell_states(&format!("a stream, {crash}"), report.states);
