@@ -1,15 +1,25 @@
 //! Pages made ahead of the writer, on the real disk.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use pkv_fs::Op;
+use pkv_fs::{Fs, Op};
 use pkv_store::{ByteStore, Durability, Error, LogWay, Options};
 
 use crate::support::{Contents, HookFs, Place, contents, in_time};
 
 const MIB: usize = 1 << 20;
+
+/// Options of a store whose writes are a stream once they have come to a megabyte, in a segment with room for more.
+fn streaming(fs: Arc<dyn Fs>) -> Options {
+    Options::new()
+        .file_system(fs)
+        .log_way(LogWay::Mapped)
+        .segment_bytes(4 << 20, 4 << 20)
+        .sync_interval(Duration::from_secs(3600))
+}
 
 /// What comes while zeros are being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +53,7 @@ fn nothing_is_written_where_zeros_are_being_written() {
             Ok(())
         });
         let place = Place::new();
-        let options = Options::new()
-            .file_system(fs)
-            .log_way(LogWay::Mapped)
-            .segment_bytes(4 << 20, 4 << 20)
-            .sync_interval(Duration::from_secs(3600));
+        let options = streaming(fs);
         let store = ByteStore::open(place.store(), &options).unwrap();
         let mut expected = Contents::new();
         let mut insert = |bytes: usize| {
@@ -85,7 +91,7 @@ fn nothing_is_written_where_zeros_are_being_written() {
     }
 }
 
-/// Whoever waits for zeros that nobody writes any more is told, and the store can be closed.
+/// The populating thread's panic poisons: whoever waits for its zeros is told, and the store can be closed.
 #[test]
 fn a_panic_amid_zeros_leaves_nobody_waiting() {
     let has_panicked = Arc::new(AtomicBool::new(false));
@@ -100,12 +106,7 @@ fn a_panic_amid_zeros_leaves_nobody_waiting() {
         Ok(())
     });
     let place = Place::new();
-    let options = Options::new()
-        .file_system(fs)
-        .log_way(LogWay::Mapped)
-        .segment_bytes(4 << 20, 4 << 20)
-        .sync_interval(Duration::from_secs(3600));
-    let store = ByteStore::open(place.store(), &options).unwrap();
+    let store = ByteStore::open(place.store(), &streaming(fs)).unwrap();
     in_time("a writer and a close behind a panic", move || {
         let error = (0..100_u32)
             .find_map(|n| {
@@ -117,4 +118,32 @@ fn a_panic_amid_zeros_leaves_nobody_waiting() {
         assert!(matches!(store.close(), Err(Error::Poisoned(_))));
     });
     assert!(has_panicked.load(Ordering::SeqCst));
+}
+
+/// Without threads it is a writer that writes the zeros. Its panic once left all others waiting for them, and the close.
+#[test]
+fn a_writer_that_panics_amid_zeros_leaves_nobody_waiting() {
+    let panics = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&panics);
+    // Within a segment's life nothing but zeros is written to it by a call.
+    let fs = HookFs::hooked(move |op, _| {
+        assert!(op != Op::Write || !asked.load(Ordering::SeqCst), "planted by a test");
+        Ok(())
+    });
+    let place = Place::new();
+    let options = streaming(fs).background(false);
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    let value = vec![7; 1000];
+    let insert = |n: u32| store.insert(&n.to_le_bytes(), &value, Durability::Process).unwrap().seq;
+    (0..1100).for_each(|n| assert_eq!(insert(n), u64::from(n) + 1));
+    panics.store(true, Ordering::SeqCst);
+    let unwritten = (1100..1500).find(|n| catch_unwind(AssertUnwindSafe(|| insert(*n))).is_err());
+    panics.store(false, Ordering::SeqCst);
+    let unwritten = unwritten.expect("a stream has pages made by zeros");
+    in_time("a writer and a close behind a panic", move || {
+        store.insert(b"long", &vec![7; MIB], Durability::Process).unwrap();
+        store.close().unwrap();
+    });
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    assert_eq!(store.len(), u64::from(unwritten) + 1);
 }
