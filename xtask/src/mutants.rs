@@ -49,6 +49,8 @@ const LOGS: &str = "crates/pkv-store/src/recover/logs.rs";
 const REPAIR: &str = "crates/pkv-store/src/recover/repair.rs";
 const REPLAY: &str = "crates/pkv-store/src/recover/replay.rs";
 const COPY: &str = "crates/pkv-store/src/map/copy.rs";
+const HOT: &str = "crates/pkv-store/src/map/hot.rs";
+const MAP: &str = "crates/pkv-store/src/map/mod.rs";
 const WRITE: &str = "crates/pkv-store/src/write.rs";
 const EXPIRY: &str = "crates/pkv-store/src/expiry/mod.rs";
 const HUB: &str = "crates/pkv-store/src/watch/hub.rs";
@@ -109,8 +111,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "tell of an expiry that the log does not hold",
         file: EXPIRY,
-        find: "        drop(shard);\n        self.record_time_if_possible(expired_ms);\n        answer\n",
-        replace: "        drop(shard);\n        answer\n",
+        find: "        self.record_time_if_possible(expired_ms);\n        answer.flatten()\n",
+        replace: "        answer.flatten()\n",
         catch: store(&["crash_expiry::after_a_kill_nothing_comes_back_that_was_seen_to_be_gone"]),
     },
     Mutant {
@@ -308,6 +310,27 @@ const MUTANTS: &[Mutant] = &[
         find: "            if thread.thread().id() != this_thread {",
         replace: "            if thread.thread().id() != this_thread && thread.is_finished() {",
         catch: orders(&["nobody_is_told"]),
+    },
+    Mutant {
+        name: "a value is shown without a look whether it changed meanwhile",
+        file: HOT,
+        find: "        let is_whole = self.version.load(Ordering::Relaxed) == version;\n",
+        replace: "        let is_whole = true;\n",
+        catch: Tests { package: "pkv-store", target: "--lib", names: &["map::hot::"], cfg: None },
+    },
+    Mutant {
+        name: "a key that was removed is still shown",
+        file: MAP,
+        find: "            self.slot.hot.close();\n        }\n        self.shard.remove_found",
+        replace: "        }\n        self.shard.remove_found",
+        catch: orders(&["operations_on_a_key"]),
+    },
+    Mutant {
+        name: "what a batch changed is shown before all of it is",
+        file: MAP,
+        find: "            self.slot.hot.close_for(hash, key, &value);\n        }\n        self.shard.set(",
+        replace: "            self.slot.hot.close_for(hash, key, &value);\n            self.slot.hot.open();\n        }\n        self.shard.set(",
+        catch: orders(&["a_batch_is_seen_whole"]),
     },
 ];
 

@@ -113,9 +113,8 @@ impl ByteStore {
         if self.core.expiry.is_some() {
             return Ok(self.core.get_timed(key, read));
         }
-        let hash = self.core.map.hash(key);
-        let shard = self.core.map.read(self.core.map.shard_index(hash));
-        Ok(shard.get(hash, key).map(|value| reentry::run(&self.core, || read(value.as_bytes()))))
+        let map = &self.core.map;
+        Ok(map.get_with(map.hash(key), key, |value| reentry::run(&self.core, || read(value))))
     }
 
     /// A copy of the value.
@@ -125,12 +124,7 @@ impl ByteStore {
 
     /// Whether the key is there.
     pub fn contains_key(&self, key: &[u8]) -> Result<bool> {
-        if self.core.expiry.is_some() {
-            return Ok(self.get_with(key, |_| ())?.is_some());
-        }
-        reentry::check(&self.core)?;
-        let hash = self.core.map.hash(key);
-        Ok(self.core.map.read(self.core.map.shard_index(hash)).get(hash, key).is_some())
+        Ok(self.get_with(key, |_| ())?.is_some())
     }
 
     /// Sets a key.

@@ -88,12 +88,11 @@ impl ReadOnlyByteStore {
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         self.check()?;
         let map = &self.contents.map;
-        let hash = map.hash(key);
-        let shard = map.read(map.shard_index(hash));
-        Ok(shard.get(hash, key).and_then(|value| match &self.expiry {
-            None => Some(read(value.as_bytes())),
-            Some(expiry) => expiry.show(value.as_bytes(), &mut 0).map(read),
-        }))
+        let answer = map.get_with(map.hash(key), key, |value| match &self.expiry {
+            None => Some(read(value)),
+            Some(expiry) => expiry.show(value, &mut 0).map(read),
+        });
+        Ok(answer.flatten())
     }
 
     /// A copy of the value.

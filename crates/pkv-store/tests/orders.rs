@@ -348,3 +348,41 @@ fn operations_on_a_key_have_an_order_that_explains_them() {
         assert_eq!(recording.check(&OneKey), Ok(18));
     });
 }
+
+/// Keys that one batch sets: who sees it at one of them sees it at the next. Their shards show copies of them,
+/// since in these builds every read elects what it read.
+#[test]
+fn a_batch_is_seen_whole_by_those_who_read_key_by_key() {
+    in_many_orders("a batch in several shards", || {
+        let (fs, way) = (disk(), random_way());
+        // So many shards that few keys share one.
+        let store = ByteStore::open(Path::new(DIR), &options(&fs, way).map_shards(64));
+        let store = Arc::new(store.unwrap());
+        let keys = [b"a".as_slice(), b"b", b"c"];
+        let set_all = move |store: &ByteStore, n: u8| {
+            let batch = keys.iter().fold(store.batch(), |batch, key| batch.insert(key, &[n]));
+            batch.commit(Durability::Process).unwrap();
+        };
+        // Readers who came before the first log is made would find nothing.
+        set_all(&store, 1);
+        let writer = {
+            let store = store.clone();
+            thread::spawn(move || (2..6).for_each(|n| set_all(&store, n)))
+        };
+        let readers: Vec<_> = (0..2_usize)
+            .map(|first| {
+                let store = store.clone();
+                thread::spawn(move || {
+                    let seen = |key| store.get_with(key, |value| value[0]).unwrap().unwrap();
+                    for _ in 0..6 {
+                        let (before, after) = (seen(keys[first]), seen(keys[first + 1]));
+                        assert!(before <= after, "half of batch {before}: {after}");
+                    }
+                })
+            })
+            .collect();
+        join(vec![writer]);
+        join(readers);
+        close(store, &fs).unwrap();
+    });
+}

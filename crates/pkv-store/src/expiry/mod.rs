@@ -369,13 +369,12 @@ impl Core {
     pub(crate) fn get_timed<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let hash = self.map.hash(key);
         let mut expired_ms = 0;
-        let shard = self.map.read(self.map.shard_index(hash));
-        let value = shard.get(hash, key);
-        let shown = value.and_then(|value| self.show(value.as_bytes(), &mut expired_ms));
-        let answer = shown.map(|value| reentry::run(self, || read(value)));
-        drop(shard);
+        let answer = self.map.get_with(hash, key, |stored| {
+            let shown = self.show(stored, &mut expired_ms);
+            shown.map(|value| reentry::run(self, || read(value)))
+        });
         self.record_time_if_possible(expired_ms);
-        answer
+        answer.flatten()
     }
 
     /// [`Core::write_one`] where values have deadlines: `decide` sees and makes values without. A value that

@@ -22,6 +22,7 @@ mod bucket;
 mod chunk;
 mod clean;
 mod copy;
+mod hot;
 mod large;
 mod record;
 mod shard;
@@ -29,7 +30,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -38,7 +39,9 @@ use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use copy::{Cursor, SliceCopy, SliceSize};
-pub(crate) use shard::{Lookup, Shard};
+pub(crate) use shard::{Found, Lookup, Shard};
+
+use hot::Hot;
 
 /// Longer values are allocations of their own.
 pub(crate) const INLINE_VALUE_BYTES_MAX: usize = 1024;
@@ -209,6 +212,8 @@ impl Hasher {
 #[repr(align(128))]
 struct Slot {
     shard: RwLock<Shard>,
+    /// On a line of its own, which reading does not change.
+    hot: Hot,
     /// The shard's entries as of its last unlocking, to be read without the lock.
     entries: AtomicU64,
     /// The shard's memory, likewise.
@@ -236,6 +241,7 @@ impl Map {
             .map_err(|_| OutOfMemory { bytes: record::lossless(shards * size_of::<Slot>()) })?;
         slots.extend((0..shards).map(|_| Slot {
             shard: RwLock::new(Shard::new(hasher.clone(), shard_bits)),
+            hot: Hot::default(),
             entries: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
         }));
@@ -284,6 +290,28 @@ impl Map {
     )]
     fn slot(&self, index: usize) -> &Slot {
         &self.slots[index]
+    }
+
+    /// What `read` makes of the value of `key`: of a copy, where it is read so often that its shard shows one, else
+    /// with the shard locked for reading.
+    #[inline]
+    pub(crate) fn get_with<R>(
+        &self,
+        hash: u64,
+        key: &[u8],
+        read: impl FnOnce(&[u8]) -> R,
+    ) -> Option<R> {
+        let index = self.shard_index(hash);
+        let slot = self.slot(index);
+        if let Some(copied) = slot.hot.read(hash, key) {
+            return Some(read(copied.value()));
+        }
+        let shard = slot.shard.read();
+        let value = shard.get(hash, key)?.as_bytes();
+        if hot::is_drawn() {
+            slot.hot.vote(hash, key, value);
+        }
+        Some(read(value))
     }
 
     /// Locks a shard for reading.
@@ -350,11 +378,99 @@ impl Map {
     }
 }
 
-/// A shard that is locked for writing.
+/// A shard that is locked for writing. All changes go through here, so that none of them passes by the copy that
+/// [`Hot`] shows.
 #[derive(Debug)]
 pub(crate) struct WriteGuard<'a> {
     shard: RwLockWriteGuard<'a, Shard>,
     slot: &'a Slot,
+}
+
+impl WriteGuard<'_> {
+    /// [`Shard::reserve`].
+    #[inline]
+    pub(crate) fn reserve(
+        &mut self,
+        hash: u64,
+        key_len: usize,
+        value: &NewValue<'_>,
+    ) -> Result<(), OutOfMemory> {
+        self.shard.reserve(hash, key_len, value)
+    }
+
+    /// [`Shard::reserve_found`].
+    #[inline]
+    pub(crate) fn reserve_found(
+        &mut self,
+        hash: u64,
+        key_len: usize,
+        value: &NewValue<'_>,
+        found: Found,
+    ) -> Result<(), OutOfMemory> {
+        self.shard.reserve_found(hash, key_len, value, found)
+    }
+
+    /// [`Shard::reserve_all`].
+    pub(crate) fn reserve_all(
+        &mut self,
+        sets: impl Iterator<Item = (u64, usize, usize)> + Clone,
+    ) -> Result<(), OutOfMemory> {
+        self.shard.reserve_all(sets)
+    }
+
+    /// [`Shard::expect`].
+    pub(crate) fn expect(&mut self, entries: u64, record_bytes: u64) -> Result<(), OutOfMemory> {
+        self.shard.expect(entries, record_bytes)
+    }
+
+    /// [`Shard::set`].
+    #[inline]
+    pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: NewValue<'_>) -> Replaced {
+        if self.slot.hot.is_of(hash) {
+            self.slot.hot.close_for(hash, key, &value);
+        }
+        self.shard.set(hash, key, value)
+    }
+
+    /// [`Shard::set_found`].
+    #[inline]
+    pub(crate) fn set_found(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: NewValue<'_>,
+        found: Found,
+    ) -> Replaced {
+        if self.slot.hot.is_of(hash) {
+            self.slot.hot.close_for(hash, key, &value);
+        }
+        self.shard.set_found(hash, key, value, found)
+    }
+
+    /// Removes `key`, if it is there. Needs no reservation and cannot fail.
+    pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Replaced {
+        let (found, _) = self.shard.find(hash, key);
+        self.remove_found(hash, key, found)
+    }
+
+    /// [`Shard::remove_found`].
+    pub(crate) fn remove_found(&mut self, hash: u64, key: &[u8], found: Found) -> Replaced {
+        if self.slot.hot.is_of(hash) {
+            self.slot.hot.close();
+        }
+        self.shard.remove_found(hash, key, found)
+    }
+
+    /// [`Shard::take_contents`].
+    pub(crate) fn take_contents(&mut self) -> Garbage {
+        self.slot.hot.close();
+        self.shard.take_contents()
+    }
+
+    /// [`Shard::load`]: of a key that is not there, and so is not shown.
+    pub(crate) fn load(&mut self, hash: u64, encoded: &[u8]) -> Result<bool, OutOfMemory> {
+        self.shard.load(hash, encoded)
+    }
 }
 
 impl Deref for WriteGuard<'_> {
@@ -366,18 +482,14 @@ impl Deref for WriteGuard<'_> {
     }
 }
 
-impl DerefMut for WriteGuard<'_> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Shard {
-        &mut self.shard
-    }
-}
-
 impl Drop for WriteGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         // Under the lock still, so stores are in order; readers need no more than some recent number.
         self.slot.entries.store(self.shard.entries(), Ordering::Relaxed);
         self.slot.memory_bytes.store(self.shard.memory_bytes(), Ordering::Relaxed);
+        if self.slot.hot.is_closed() {
+            self.slot.hot.open();
+        }
     }
 }

@@ -98,7 +98,7 @@ impl Shard {
     /// It does what growing costs: at most one bucket is split (at most 3,072 entries are rehashed) and one
     /// chunk allocated. Nothing is lost where the set does not come.
     #[inline]
-    pub(crate) fn reserve(
+    pub(super) fn reserve(
         &mut self,
         hash: u64,
         key_len: usize,
@@ -117,7 +117,7 @@ impl Shard {
 
     /// [`Shard::reserve`] for a key that was found there: its value may be overwritten, which takes no memory.
     #[inline]
-    pub(crate) fn reserve_found(
+    pub(super) fn reserve_found(
         &mut self,
         hash: u64,
         key_len: usize,
@@ -137,7 +137,7 @@ impl Shard {
     /// fail for want of memory.
     ///
     /// Removes and gets may come between them. A further reservation takes the place of this one.
-    pub(crate) fn reserve_all(
+    pub(super) fn reserve_all(
         &mut self,
         sets: impl Iterator<Item = (u64, usize, usize)> + Clone,
     ) -> Result<(), OutOfMemory> {
@@ -162,13 +162,13 @@ impl Shard {
     }
 
     /// Sets the value of `key`. Where it was not reserved before, want of memory is a panic.
-    pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: NewValue<'_>) -> Replaced {
+    pub(super) fn set(&mut self, hash: u64, key: &[u8], value: NewValue<'_>) -> Replaced {
         let (found, _) = self.find(hash, key);
         self.set_found(hash, key, value, found)
     }
 
     /// [`Shard::set`] of a key that was found there.
-    pub(crate) fn set_found(
+    pub(super) fn set_found(
         &mut self,
         hash: u64,
         key: &[u8],
@@ -243,14 +243,8 @@ impl Shard {
         Replaced { existed, garbage }
     }
 
-    /// Removes `key`. Needs no reservation and cannot fail.
-    pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Replaced {
-        let (found, _) = self.find(hash, key);
-        self.remove_found(hash, key, found)
-    }
-
-    /// [`Shard::remove`] of a key that was found there.
-    pub(crate) fn remove_found(&mut self, hash: u64, key: &[u8], found: Found) -> Replaced {
+    /// Removes a key, if it was found there. Needs no reservation and cannot fail.
+    pub(super) fn remove_found(&mut self, hash: u64, key: &[u8], found: Found) -> Replaced {
         debug_assert_eq!(found, self.find(hash, key).0, "changed since");
         let Some(place) = found.0 else { return Replaced::default() };
         let Shard { buckets, chunks, slab, .. } = self;
@@ -281,14 +275,14 @@ impl Shard {
     }
 
     /// Empties the shard. Cost: constant; what it held is freed where the caller drops it.
-    pub(crate) fn take_contents(&mut self) -> Garbage {
+    pub(super) fn take_contents(&mut self) -> Garbage {
         let empty = Shard::new(self.hasher.clone(), self.buckets.shard_bits());
         let contents = std::mem::replace(self, empty);
         Garbage { contents: Some(Box::new(contents)), ..Garbage::default() }
     }
 
     /// Prepares an empty shard for so many entries with so many bytes of records, to be loaded in any order.
-    pub(crate) fn expect(&mut self, entries: u64, record_bytes: u64) -> Result<(), OutOfMemory> {
+    pub(super) fn expect(&mut self, entries: u64, record_bytes: u64) -> Result<(), OutOfMemory> {
         let narrow = |count| usize::try_from(count).unwrap_or(usize::MAX);
         self.buckets.expect(narrow(entries), narrow(record_bytes))?;
         self.chunks.expect(record_bytes)
@@ -296,7 +290,7 @@ impl Shard {
 
     /// Stores a record as it was encoded for disk, and checked. False: the key is there already, and
     /// stays as it is.
-    pub(crate) fn load(&mut self, hash: u64, encoded: &[u8]) -> Result<bool, OutOfMemory> {
+    pub(super) fn load(&mut self, hash: u64, encoded: &[u8]) -> Result<bool, OutOfMemory> {
         let Record { key, value, .. } = record::decode(encoded);
         let Shard { buckets, chunks, hasher, .. } = self;
         let hash_of = |key: &[u8]| hasher.hash(key);

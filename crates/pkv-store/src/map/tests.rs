@@ -726,3 +726,95 @@ fn an_expected_load_makes_its_chunks_first_and_few_more() {
     assert!(held * 100 < bytes * 106, "{held} bytes for {bytes}");
     shard.verify();
 }
+
+/// Has a key shown that is there, as reads do that go on for long enough.
+fn elect(map: &Map, key: &[u8]) {
+    let hash = map.hash(key);
+    let shard = map.read(map.shard_index(hash));
+    let value = shard.get(hash, key).unwrap();
+    (0..4).for_each(|_| map.slot(map.shard_index(hash)).hot.vote(hash, key, value.as_bytes()));
+}
+
+/// What is shown, without the lock.
+fn shown(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
+    let hash = map.hash(key);
+    let copied = map.slot(map.shard_index(hash)).hot.read(hash, key);
+    copied.map(|copied| copied.value().to_vec())
+}
+
+#[test]
+fn a_key_that_is_read_all_the_time_is_shown() {
+    let map = map(4);
+    assert!(!set(&map, b"key", b"value"));
+    let hash = map.hash(b"key");
+    for _ in 0..1000 {
+        assert_eq!(
+            map.get_with(hash, b"key", <[u8]>::to_vec).as_deref(),
+            Some(b"value".as_slice())
+        );
+    }
+    assert_eq!(shown(&map, b"key").as_deref(), Some(b"value".as_slice()));
+    assert_eq!(map.get_with(map.hash(b"other"), b"other", <[u8]>::len), None);
+}
+
+#[test]
+fn what_is_shown_is_what_is_there() {
+    let map = map(4);
+    let mut model: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+    let mut random = Random(11);
+    let mut shown_before = 0;
+    for n in 0..30_000 {
+        let key = key(random.next() % 6, 8);
+        let hash = map.hash(&key);
+        match random.below(100) {
+            0..30 => {
+                // Up to the limit of what is shown, around it, and allocations of their own.
+                let bytes = [3, 100, 100, super::hot::BYTES_MAX - 8, 300, 3000][random.below(6)];
+                let value = value(n, bytes);
+                set(&map, &key, &value);
+                model.insert(key, value);
+            }
+            30..36 => {
+                assert_eq!(remove(&map, &key), model.remove(&key).is_some());
+            }
+            36 => {
+                (0..map.shards()).for_each(|index| drop(map.write(index).take_contents()));
+                model.clear();
+            }
+            37..60 if model.contains_key(&key) => elect(&map, &key),
+            _ => {
+                let seen = shown(&map, &key);
+                shown_before += usize::from(seen.is_some());
+                assert!(seen.is_none() || seen.as_ref() == model.get(&key), "step {n}");
+                let seen = map.get_with(hash, &key, <[u8]>::to_vec);
+                assert_eq!(seen.as_ref(), model.get(&key), "step {n}");
+            }
+        }
+    }
+    assert!(shown_before > 2000, "{shown_before}");
+}
+
+/// A batch changes several shards and unlocks them one by one: what it changed is seen only then.
+#[test]
+fn a_change_is_shown_when_its_shard_is_unlocked() {
+    let map = map(1);
+    assert!(!set(&map, b"key", b"old"));
+    elect(&map, b"key");
+    let hash = map.hash(b"key");
+    for new in [b"one".as_slice(), b"another"] {
+        assert!(shown(&map, b"key").is_some());
+        let mut shard = map.write(0);
+        let value = NewValue::new(new).unwrap();
+        shard.reserve(hash, 3, &value).unwrap();
+        assert!(shown(&map, b"key").is_some(), "nothing has changed");
+        drop(shard.set(hash, b"key", value));
+        assert_eq!(shown(&map, b"key"), None);
+        drop(shard);
+        assert_eq!(shown(&map, b"key").as_deref(), Some(new));
+    }
+    let mut shard = map.write(0);
+    drop(shard.remove(hash, b"key"));
+    assert_eq!(shown(&map, b"key"), None);
+    drop(shard);
+    assert_eq!(shown(&map, b"key"), None);
+}
