@@ -59,6 +59,8 @@ const LOG: &str = "crates/pkv-store/src/log/mod.rs";
 const KEEPER: &str = "crates/pkv-store/src/log/keeper.rs";
 
 const POWER_CUT: &str = "crash_sim::a_power_cut_leaves_a_prefix_mapped";
+const MAP_TESTS: Tests =
+    Tests { package: "pkv-store", target: "--lib", names: &["map::"], cfg: None };
 const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[], cfg: None };
 
 const LOCK_THEN_SCAN: &str = "        let lock = match fs.lock(&lock_path, options.lock_wait) {\n            Ok(lock) => lock,\n            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {\n                return Err(Error::Locked { path: lock_path });\n            }\n            Err(error) => return Err(error.into()),\n        };\n\n        // 2.\n        let (judgement, interrupted_creation) = survey(&*fs, &dir)?;\n";
@@ -111,8 +113,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "tell of an expiry that the log does not hold",
         file: EXPIRY,
-        find: "        self.record_time_if_possible(expired_ms);\n        answer.flatten()\n",
-        replace: "        answer.flatten()\n",
+        find: "        drop(shard);\n        self.record_time_if_possible(expired_ms);\n        answer\n",
+        replace: "        drop(shard);\n        answer\n",
         catch: store(&["crash_expiry::after_a_kill_nothing_comes_back_that_was_seen_to_be_gone"]),
     },
     Mutant {
@@ -239,7 +241,7 @@ const MUTANTS: &[Mutant] = &[
         file: COPY,
         find: "        Ok(slice.last.checked_add(1).map(Cursor))",
         replace: "        let first = self.buckets.at(0).last;\n        Ok(first.checked_add(1).and_then(|step| cursor.0.checked_add(step)).map(Cursor))",
-        catch: Tests { package: "pkv-store", target: "--lib", names: &["map::"], cfg: None },
+        catch: MAP_TESTS,
     },
     Mutant {
         name: "a watermark that speaks only for the newest file",
@@ -272,8 +274,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a value visible after its write failed",
         file: WRITE,
-        find: "                reserved.map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),",
-        replace: "                reserved.map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => {\n                    if let Some(value) = value {\n                        drop(shard.set(hash, key, value));\n                    }\n                    return Err(error);\n                }",
+        find: "                reserved.map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            shard.announce(hash);\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),",
+        replace: "                reserved.map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => {\n                    if let Some(value) = value {\n                        shard.set(hash, key, &value, &mut garbage);\n                    }\n                    return Err(error);\n                }",
         catch: store(&["faults::every_call_may_fail_written"]),
     },
     Mutant {
@@ -316,20 +318,34 @@ const MUTANTS: &[Mutant] = &[
         file: HOT,
         find: "        let is_whole = self.version.load(Ordering::Relaxed) == version;\n",
         replace: "        let is_whole = true;\n",
-        catch: Tests { package: "pkv-store", target: "--lib", names: &["map::hot::"], cfg: None },
+        catch: MAP_TESTS,
     },
     Mutant {
         name: "a key that was removed is still shown",
         file: MAP,
-        find: "            self.slot.hot.close();\n        }\n        self.shard.remove_found",
+        find: "            self.slot.hot.remove();\n        }\n        self.shard.remove_found",
         replace: "        }\n        self.shard.remove_found",
         catch: orders(&["operations_on_a_key"]),
     },
     Mutant {
+        name: "what was cleared is still shown",
+        file: MAP,
+        find: "        self.slot.hot.remove();\n        self.shard.take_contents()",
+        replace: "        self.shard.take_contents()",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a write has a number before its key is closed to who reads without a lock",
+        file: WRITE,
+        find: "            shard.announce(hash);\n",
+        replace: "",
+        catch: orders(&["what_has_a_number_is_read"]),
+    },
+    Mutant {
         name: "what a batch changed is shown before all of it is",
         file: MAP,
-        find: "            self.slot.hot.close_for(hash, key, &value);\n        }\n        self.shard.set(",
-        replace: "            self.slot.hot.close_for(hash, key, &value);\n            self.slot.hot.open();\n        }\n        self.shard.set(",
+        find: "            self.slot.hot.change(hash, key, value);\n        }\n        self.shard.set(",
+        replace: "            self.slot.hot.change(hash, key, value);\n            self.slot.hot.open();\n        }\n        self.shard.set(",
         catch: orders(&["a_batch_is_seen_whole"]),
     },
 ];

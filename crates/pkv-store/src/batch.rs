@@ -237,6 +237,15 @@ impl Prepared {
         Ok(())
     }
 
+    /// Announces all changes to who reads without a lock.
+    pub(crate) fn announce(&self, locked: &Locked<'_>) {
+        for change in &self.changes {
+            if let Some(shard) = locked.get(change.shard) {
+                shard.announce(change.hash);
+            }
+        }
+    }
+
     /// What watches are told of it.
     pub(crate) fn notice(&mut self, core: &Core, locked: &Locked<'_>) -> Notice {
         let bytes = self.frame.body().as_slice();
@@ -266,15 +275,20 @@ impl Prepared {
         for change in &mut self.changes {
             let Some(shard) = locked.get_mut(change.shard) else { continue };
             let key = bytes.get(change.op.key.clone()).unwrap_or_default();
-            let replaced = match (&change.op.value, change.large.take()) {
-                (Some(_), Some(shared)) => shard.set(change.hash, key, NewValue::Large(shared)),
+            let mut freed = Garbage::default();
+            match (&change.op.value, change.large.take()) {
+                (Some(_), Some(shared)) => {
+                    shard.set(change.hash, key, &NewValue::Large(shared), &mut freed)
+                }
                 (Some(range), None) => {
                     let value = bytes.get(range.clone()).unwrap_or_default();
-                    shard.set(change.hash, key, NewValue::Inline(value))
+                    shard.set(change.hash, key, &NewValue::Inline(value), &mut freed)
                 }
-                (None, _) => shard.remove(change.hash, key),
+                (None, _) => shard.remove(change.hash, key, &mut freed),
             };
-            garbage.push(replaced.garbage);
+            if !freed.is_empty() {
+                garbage.push(freed);
+            }
         }
         garbage
     }

@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, bytes_u64};
 use crate::log::Refused;
-use crate::map::{Garbage, NewValue, ValueRef};
+use crate::map::{Garbage, NewValue, ValueRef, WriteGuard};
 use crate::options::Durability;
 use crate::reentry;
 use crate::watch::{Notice, Noticed};
@@ -91,9 +91,10 @@ impl Core {
         let mut buffer = Vec::new();
         let mut is_as_prepared = prepare.is_long();
         let mut large = if is_as_prepared { encode(&mut frame, key, prepare)? } else { None };
+        let mut garbage = Garbage::default();
         let hash = self.map.hash(key);
         let index = self.map.shard_index(hash);
-        let (seq, replaced, notice) = loop {
+        let (seq, existed, notice) = loop {
             // 2.
             let mut shard = self.map.write(index);
             if !is_as_prepared {
@@ -151,6 +152,7 @@ impl Core {
                 reserved.map_err(|_| Error::OutOfMemory)?;
             }
             // 4.
+            shard.announce(hash);
             let seq = match self.log.append(&mut frame) {
                 Ok(seq) => seq,
                 Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),
@@ -161,16 +163,17 @@ impl Core {
                 }
             };
             // 5.
-            let replaced = match (value, found) {
-                (Some(value), None) => shard.set(hash, key, value),
-                (Some(value), Some(found)) => shard.set_found(hash, key, value, found),
-                (None, Some(found)) => shard.remove_found(hash, key, found),
-                (None, None) => shard.remove(hash, key),
+            let existed = match (&value, found) {
+                (Some(value), None) => shard.set(hash, key, value, &mut garbage),
+                (Some(value), Some(found)) => {
+                    shard.set_found(hash, key, value, found, &mut garbage)
+                }
+                (None, Some(found)) => shard.remove_found(hash, key, found, &mut garbage),
+                (None, None) => shard.remove(hash, key, &mut garbage),
             };
-            break (seq, replaced, notice);
+            break (seq, existed, notice);
         };
-        let existed = replaced.existed;
-        drop(replaced);
+        drop(garbage);
         if let Some(notice) = notice {
             self.watch.tell(seq, notice);
         }
@@ -214,6 +217,7 @@ impl Core {
             }
             prepared.reserve(&mut shards)?;
             // 4.
+            prepared.announce(&shards);
             let seq = match self.log.append(prepared.frame()) {
                 Ok(seq) => seq,
                 Err(Refused::Failed(error)) => return Err(self.refused(shards, error)),
@@ -258,6 +262,7 @@ impl Core {
                 (0..self.map.shards()).map(|index| self.map.write(index)).collect();
             let notice = self.watch.is_on().then(Notice::of_clear);
             // 4.
+            shards.iter().for_each(WriteGuard::announce_all);
             let seq = match self.log.append(&mut frame) {
                 Ok(seq) => seq,
                 Err(Refused::Failed(error)) => return Err(self.refused(shards, error)),
@@ -268,7 +273,7 @@ impl Core {
                 }
             };
             // 5.
-            let taken = shards.iter_mut().map(|shard| shard.take_contents());
+            let taken = shards.iter_mut().map(WriteGuard::take_contents);
             let garbage: Vec<_> = if self.views.any() {
                 (0..).zip(taken).map(|(i, taken)| self.views.keep_contents(i, taken)).collect()
             } else {

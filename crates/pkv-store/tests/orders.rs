@@ -386,3 +386,29 @@ fn a_batch_is_seen_whole_by_those_who_read_key_by_key() {
         close(store, &fs).unwrap();
     });
 }
+
+/// Who learns that a write has its number reads what it wrote, or waits for it: what begins with the number, as a watch
+/// does, misses nothing.
+#[test]
+fn what_has_a_number_is_read() {
+    in_many_orders("numbered and read", || {
+        let (fs, way) = (disk(), random_way());
+        let store = Arc::new(ByteStore::open(Path::new(DIR), &options(&fs, way)).unwrap());
+        let first = store.insert(b"key", &[0], Durability::Process).unwrap().seq;
+        let writer = {
+            let store = store.clone();
+            thread::spawn(move || {
+                for n in 1..=6 {
+                    store.insert(b"key", &[n], Durability::Process).unwrap();
+                }
+            })
+        };
+        for _ in 0..6 {
+            let number = store.last_seq() - first;
+            let value = store.get_with(b"key", |value| u64::from(value[0])).unwrap().unwrap();
+            assert!(value >= number, "write {number}, read {value}");
+        }
+        join(vec![writer]);
+        close(store, &fs).unwrap();
+    });
+}

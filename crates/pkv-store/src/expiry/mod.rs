@@ -369,12 +369,15 @@ impl Core {
     pub(crate) fn get_timed<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         let hash = self.map.hash(key);
         let mut expired_ms = 0;
-        let answer = self.map.get_with(hash, key, |stored| {
-            let shown = self.show(stored, &mut expired_ms);
-            shown.map(|value| reentry::run(self, || read(value)))
-        });
+        // Not [`Map::get_with`], which may come with a copy: one that has expired since it was made says nothing of a
+        // key whose deadline was moved meanwhile.
+        let shard = self.map.read(self.map.shard_index(hash));
+        let value = shard.get(hash, key);
+        let shown = value.and_then(|value| self.show(value.as_bytes(), &mut expired_ms));
+        let answer = shown.map(|value| reentry::run(self, || read(value)));
+        drop(shard);
         self.record_time_if_possible(expired_ms);
-        answer.flatten()
+        answer
     }
 
     /// [`Core::write_one`] where values have deadlines: `decide` sees and makes values without. A value that

@@ -1,16 +1,19 @@
-//! The value that is read most in a shard, as a copy that is read without the shard's lock.
+//! A value that is read again and again, as a copy that is read without its shard's lock.
 //!
 //! Who reads one key at the same time meets at its shard's lock: a reader, too, writes to the lock's cache line, which
 //! moves from processor to processor, and a writer keeps all of them out while it logs. So a shard shows a copy of one
 //! short value, and reading it writes nothing.
 //!
-//! - **Which value.** One read in 64 that took the lock is drawn, and its key gets a vote: one more for the candidate, or
-//!   one less where it is another (the majority vote of Boyer and Moore, 1981). Who is three ahead is shown from then on.
+//! - **Which value.** One in 61 of the reads that took the lock is drawn, and its key gets a vote: one more for the
+//!   candidate, or one less where it is another (the majority vote of Boyer and Moore, 1981). Who is three ahead is
+//!   shown from then on, in place of what was.
 //! - **Whole or not at all.** A version number is odd while the copy changes, and who reads looks at it before and after
-//!   (a sequence lock; its orders are those of Boehm, "Can seqlocks get along with programming language memory
-//!   models?", 2012). Who comes in between takes the lock instead, and waits there for the writer.
-//! - **Never behind the map.** A change of the key closes the copy before the map changes, and it is open again when
-//!   the shard is unlocked ([`super::WriteGuard`]). So all that one batch changed is seen at once here, too.
+//!   (a sequence lock; the orders of the words are those of Boehm, "Can seqlocks get along with programming language
+//!   memory models?", 2012). Who comes in between takes the lock instead, and waits there for the writer.
+//! - **Never behind the log.** A write closes the copy of its key before its frame is appended, and it is open again
+//!   when the shard is unlocked. So what has a number is read here, too, and what one batch changed is seen at once.
+//! - **In one order for all keys.** Opening is sequentially consistent, and so is a reader's first look: who has
+//!   written one key and then reads another cannot miss a write whose writer has missed theirs.
 
 use std::cell::Cell;
 use std::sync::OnceLock;
@@ -25,9 +28,9 @@ const WORDS: usize = 4 * LINE_BYTES / WORD_BYTES - 1;
 /// Bytes of a key with its value that is shown.
 pub(super) const BYTES_MAX: usize = WORDS * WORD_BYTES;
 
-/// One read in so many is drawn, and so far ahead of all others together a candidate must be. In the runs of
+/// One read in so many is drawn (a prime, since reads may come in cycles), and so far ahead of all others together a candidate must be. In the runs of
 /// `cargo xtask stress` it is all and one: what a run does must follow from its schedule alone, and few reads must suffice.
-const READS_A_VOTE: u32 = if cfg!(any(pkv_shuttle, pkv_stress)) { 1 } else { 64 };
+const READS_A_VOTE: u32 = if cfg!(any(pkv_shuttle, pkv_stress)) { 1 } else { 61 };
 const VOTES_AHEAD: u64 = if cfg!(any(pkv_shuttle, pkv_stress)) { 1 } else { 3 };
 /// The bits of the votes that count; the others are the candidate's.
 const VOTES_MASK: u64 = 0xff;
@@ -44,29 +47,65 @@ thread_local! {
 pub(super) fn is_drawn() -> bool {
     let reads = READS.get().wrapping_add(1);
     READS.set(reads);
-    reads % READS_A_VOTE == 0
+    reads.is_multiple_of(READS_A_VOTE)
 }
 
-/// What a shard shows.
+#[inline]
+fn is_odd(version: u64) -> bool {
+    version & 1 != 0
+}
+
+/// Votes for what a shard shows next: the candidate's hash without its last bits, and there how far it is ahead.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+pub(super) struct Votes(AtomicU64);
+
+impl Votes {
+    /// Counts a vote; whether it decides.
+    pub(super) fn count(&self, hash: u64) -> bool {
+        // Two who vote at once may count as one.
+        let votes = self.0.load(Ordering::Relaxed);
+        let (candidate, ahead) = (votes & !VOTES_MASK, votes & VOTES_MASK);
+        let votes = match ahead {
+            0 => hash & !VOTES_MASK | 1,
+            _ if candidate == hash & !VOTES_MASK => votes + 1,
+            _ => votes - 1,
+        };
+        let decides = votes & VOTES_MASK >= VOTES_AHEAD;
+        self.0.store(if decides { 0 } else { votes }, Ordering::Relaxed);
+        decides
+    }
+}
+
+/// What a shard shows. On two lines of its own, which processors fetch together and reading leaves alone.
+#[derive(Debug, Default)]
+#[repr(align(128))]
 pub(super) struct Hot {
     /// Of the key that is shown, or 0: a hint, so that nobody looks further who looks for another.
     hash: AtomicU64,
     /// Odd while the copy changes.
     version: AtomicU64,
-    /// The candidate's hash without its last bits, and there how far it is ahead.
-    votes: AtomicU64,
-    /// Made for the first who is elected: most shards of most stores show nothing.
-    shown: OnceLock<Box<Shown>>,
+    /// One, made for the first who is elected: most shards of most stores show nothing.
+    shown: OnceLock<Box<[Shown]>>,
 }
 
 /// The key, and the value right behind it.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Shown {
     /// The key's length in the upper half, the value's in the lower one.
     lens: AtomicU64,
     words: [AtomicU64; WORDS],
+}
+
+impl Shown {
+    /// `None`: there is no memory for it.
+    fn new() -> Option<Box<[Shown]>> {
+        let mut one = Vec::new();
+        one.try_reserve_exact(1).ok()?;
+        let words = std::array::from_fn(|_| AtomicU64::new(0));
+        one.push(Shown { lens: AtomicU64::new(NOTHING), words });
+        Some(one.into_boxed_slice())
+    }
 }
 
 /// A copy of a copy, which is the reader's own.
@@ -102,9 +141,9 @@ impl Hot {
 
     #[inline(never)]
     fn read_shown(&self, key: &[u8]) -> Option<Copied> {
-        let shown = self.shown.get()?;
-        let version = self.version.load(Ordering::Acquire);
-        if version % 2 != 0 {
+        let [shown] = &**self.shown.get()? else { return None };
+        let version = self.version.load(Ordering::SeqCst);
+        if is_odd(version) {
             return None;
         }
         let lens = shown.lens.load(Ordering::Relaxed);
@@ -125,77 +164,67 @@ impl Hot {
         (is_whole && copied.key() == key).then_some(copied)
     }
 
-    /// Counts a vote for a key that was read under the shard's lock, which is still held.
-    #[cold]
-    pub(super) fn vote(&self, hash: u64, key: &[u8], value: &[u8]) {
+    /// Shows this from now on, unless it is too long, is shown already or there is no memory for it. With the shard
+    /// locked for reading, so that the value is what is there.
+    pub(super) fn elect(&self, hash: u64, key: &[u8], value: &[u8]) {
         if self.is_of(hash) || key.len() + value.len() > BYTES_MAX {
             return;
         }
-        // Two who vote at once may count as one.
-        let votes = self.votes.load(Ordering::Relaxed);
-        let (candidate, ahead) = (votes & !VOTES_MASK, votes & VOTES_MASK);
-        let is_candidate = candidate == hash & !VOTES_MASK;
-        let votes = match ahead {
-            0 => hash & !VOTES_MASK | 1,
-            _ if is_candidate => votes + 1,
-            _ => votes - 1,
-        };
-        if votes & VOTES_MASK < VOTES_AHEAD {
-            self.votes.store(votes, Ordering::Relaxed);
-            return;
+        if self.shown.get().is_none() {
+            let Some(shown) = Shown::new() else { return };
+            // Who comes second goes on with the first one's.
+            let _ = self.shown.set(shown);
         }
-        self.votes.store(0, Ordering::Relaxed);
-        // Readers only are here, one of whom has the version made odd.
+        // Only readers are here, one of whom makes the version odd.
         let version = self.version.load(Ordering::Relaxed);
-        let odd = version | 1;
-        if version != odd
-            && self
-                .version
-                .compare_exchange(version, odd, Ordering::Acquire, Ordering::Relaxed)
-                .is_ok()
-        {
+        let exchanged = self.version.compare_exchange(
+            version & !1,
+            version | 1,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        );
+        if exchanged.is_ok() {
             fence(Ordering::Release);
             self.show(hash, key, value);
             self.open();
         }
     }
 
-    /// Shows nothing, and nothing new until [`Hot::open`]. With the shard locked for writing.
-    #[cold]
+    /// Shows nothing from now on, until [`Hot::open`]. With the shard locked for writing.
+    #[inline(never)]
     pub(super) fn close(&self) {
         self.version.store(self.version.load(Ordering::Relaxed) | 1, Ordering::Relaxed);
         // No word changes before the number is odd for all.
         fence(Ordering::Release);
-        self.hash.store(0, Ordering::Relaxed);
-        if let Some(shown) = self.shown.get() {
-            shown.lens.store(NOTHING, Ordering::Relaxed);
+    }
+
+    /// [`Hot::close`], and what is shown behind [`Hot::open`]: this value, or nothing where it is too long.
+    #[inline(never)]
+    pub(super) fn change(&self, hash: u64, key: &[u8], value: &NewValue<'_>) {
+        self.close();
+        match value {
+            NewValue::Inline(bytes) if key.len() + bytes.len() <= BYTES_MAX => {
+                self.show(hash, key, bytes);
+            }
+            _ => self.forget(),
         }
     }
 
-    /// [`Hot::close`], and what is shown behind [`Hot::open`]: this value, if it is not too long.
-    #[cold]
-    pub(super) fn close_for(&self, hash: u64, key: &[u8], value: &NewValue<'_>) {
+    /// [`Hot::close`], and nothing is shown behind [`Hot::open`].
+    pub(super) fn remove(&self) {
         self.close();
-        if let NewValue::Inline(bytes) = value {
-            self.show(hash, key, bytes);
-        }
+        self.forget();
     }
 
     /// Whether it is closed. With the shard locked for writing.
     #[inline]
     pub(super) fn is_closed(&self) -> bool {
-        self.version.load(Ordering::Relaxed) % 2 != 0
+        is_odd(self.version.load(Ordering::Relaxed))
     }
 
-    /// Makes this what is shown, while it is closed.
+    /// Makes this, which is not too long, what is shown, while it is closed.
     fn show(&self, hash: u64, key: &[u8], value: &[u8]) {
-        if key.len() + value.len() > BYTES_MAX {
-            return;
-        }
-        let shown = self.shown.get_or_init(|| {
-            let words = std::array::from_fn(|_| AtomicU64::new(0));
-            Box::new(Shown { lens: AtomicU64::new(NOTHING), words })
-        });
+        let Some([shown]) = self.shown.get().map(|shown| &**shown) else { return };
         let mut bytes = [0; BYTES_MAX];
         if let Some((of_key, rest)) = bytes.split_at_mut_checked(key.len())
             && let Some(of_value) = rest.get_mut(..value.len())
@@ -213,48 +242,63 @@ impl Hot {
         self.hash.store(hash, Ordering::Relaxed);
     }
 
+    /// Makes nothing what is shown, while it is closed.
+    fn forget(&self) {
+        self.hash.store(0, Ordering::Relaxed);
+        if let Some([shown]) = self.shown.get().map(|shown| &**shown) {
+            shown.lens.store(NOTHING, Ordering::Relaxed);
+        }
+    }
+
     /// The end of [`Hot::close`].
     pub(super) fn open(&self) {
-        self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::Release);
+        self.version.store(self.version.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
+    }
+
+    /// Bytes of memory beside the shard.
+    pub(super) fn bytes(&self) -> u64 {
+        self.shown.get().map_or(0, |shown| lossless(size_of_val(&**shown)))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread::ScopedJoinHandle;
+
     use super::*;
 
     fn shown(hot: &Hot, hash: u64, key: &[u8]) -> Option<Vec<u8>> {
         hot.read(hash, key).map(|copied| copied.value().to_vec())
     }
 
-    /// Votes until it is elected.
-    fn elect(hot: &Hot, hash: u64, key: &[u8], value: &[u8]) {
-        (0..VOTES_AHEAD).for_each(|_| hot.vote(hash, key, value));
+    #[test]
+    fn who_is_ahead_of_all_others_is_elected() {
+        let votes = Votes::default();
+        let (a, b) = (0x0100, 0x0200);
+        for _ in 0..100 {
+            assert!(!votes.count(a) && !votes.count(b));
+        }
+        assert!(!votes.count(a) && !votes.count(a) && votes.count(a));
+        assert!(!votes.count(b) && !votes.count(b) && !votes.count(a) && !votes.count(b));
+        assert!(votes.count(b));
     }
 
     #[test]
-    fn who_is_ahead_of_all_others_is_shown() {
+    fn one_value_is_shown_at_a_time() {
         let hot = Hot::default();
         let (a, b) = (0x0100, 0x0200);
-        for _ in 0..100 {
-            hot.vote(a, b"a", b"1");
-            hot.vote(b, b"b", b"2");
-        }
-        assert_eq!((shown(&hot, a, b"a"), shown(&hot, b, b"b")), (None, None));
-        hot.vote(a, b"a", b"1");
-        hot.vote(a, b"a", b"1");
-        assert_eq!(shown(&hot, a, b"a"), None);
-        hot.vote(a, b"a", b"1");
+        assert_eq!((shown(&hot, a, b"a"), hot.bytes()), (None, 0));
+        hot.elect(a, b"a", b"1");
         assert_eq!(shown(&hot, a, b"a").as_deref(), Some(b"1".as_slice()));
-        assert_eq!(shown(&hot, b, b"b"), None);
-        elect(&hot, b, b"b", b"2");
+        hot.elect(b, b"b", b"2");
         assert_eq!((shown(&hot, a, b"a"), shown(&hot, b, b"b")), (None, Some(b"2".to_vec())));
+        assert_eq!(hot.bytes(), 256);
     }
 
     #[test]
     fn a_key_with_the_same_hash_is_another_key() {
         let hot = Hot::default();
-        elect(&hot, 0x0100, b"key", b"value");
+        hot.elect(0x0100, b"key", b"value");
         assert_eq!(shown(&hot, 0x0100, b"key").as_deref(), Some(b"value".as_slice()));
         for other in [b"kez".as_slice(), b"", b"ke", b"keyv", b"keyvalue", &[0; 300]] {
             assert_eq!(shown(&hot, 0x0100, other), None);
@@ -268,32 +312,37 @@ mod tests {
         for len in 0..=BYTES_MAX {
             let hot = Hot::default();
             let (key, value) = bytes[..len].split_at(len / 3);
-            elect(&hot, 0x0100, key, value);
+            hot.elect(0x0100, key, value);
             assert_eq!(shown(&hot, 0x0100, key).as_deref(), Some(value));
         }
         let hot = Hot::default();
         let (key, value) = bytes[..=BYTES_MAX].split_at(7);
-        elect(&hot, 0x0100, key, value);
+        hot.elect(0x0100, key, value);
         assert_eq!(shown(&hot, 0x0100, key), None);
     }
 
     #[test]
     fn while_it_is_closed_nothing_is_shown() {
         let hot = Hot::default();
-        elect(&hot, 0x0100, b"key", b"old");
-        hot.close_for(0x0100, b"key", &NewValue::Inline(b"new"));
+        hot.elect(0x0100, b"key", b"old");
+        hot.change(0x0100, b"key", &NewValue::Inline(b"new"));
         assert!(hot.is_closed());
         assert_eq!(shown(&hot, 0x0100, b"key"), None);
         // As the second change of a batch does.
-        hot.close_for(0x0100, b"key", &NewValue::Inline(b"newer"));
+        hot.change(0x0100, b"key", &NewValue::Inline(b"newer"));
         assert_eq!(shown(&hot, 0x0100, b"key"), None);
         hot.open();
         assert_eq!(shown(&hot, 0x0100, b"key").as_deref(), Some(b"newer".as_slice()));
+        // A write that the log did not take.
         hot.close();
+        assert_eq!(shown(&hot, 0x0100, b"key"), None);
+        hot.open();
+        assert_eq!(shown(&hot, 0x0100, b"key").as_deref(), Some(b"newer".as_slice()));
+        hot.remove();
         hot.open();
         assert_eq!(shown(&hot, 0x0100, b"key"), None);
-        elect(&hot, 0x0100, b"key", b"short");
-        hot.close_for(0x0100, b"key", &NewValue::Inline(&[7; BYTES_MAX]));
+        hot.elect(0x0100, b"key", b"short");
+        hot.change(0x0100, b"key", &NewValue::Inline(&[7; BYTES_MAX]));
         hot.open();
         assert_eq!(shown(&hot, 0x0100, b"key"), None, "too long");
     }
@@ -302,7 +351,7 @@ mod tests {
     fn a_reader_never_sees_pieces_of_two_values() {
         const HASH: u64 = 0x0100;
         let hot = Hot::default();
-        elect(&hot, HASH, b"key", &[0; 200]);
+        hot.elect(HASH, b"key", &[0; 200]);
         std::thread::scope(|scope| {
             let readers = [(); 2].map(|()| {
                 scope.spawn(|| {
@@ -317,11 +366,11 @@ mod tests {
                 })
             });
             for byte in (0..=255).cycle() {
-                if readers.iter().all(|reader| reader.is_finished()) {
+                if readers.iter().all(ScopedJoinHandle::is_finished) {
                     break;
                 }
                 let value = vec![byte; 200 - usize::from(byte) % 50];
-                hot.close_for(HASH, b"key", &NewValue::Inline(&value));
+                hot.change(HASH, b"key", &NewValue::Inline(&value));
                 hot.open();
             }
         });

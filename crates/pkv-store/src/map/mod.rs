@@ -41,7 +41,7 @@ use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub(crate) use copy::{Cursor, SliceCopy, SliceSize};
 pub(crate) use shard::{Found, Lookup, Shard};
 
-use hot::Hot;
+use hot::{Hot, Votes};
 
 /// Longer values are allocations of their own.
 pub(crate) const INLINE_VALUE_BYTES_MAX: usize = 1024;
@@ -171,6 +171,11 @@ pub(crate) struct Garbage {
 }
 
 impl Garbage {
+    /// Whether nothing became free.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.value.is_none() && self.chunk.is_empty() && self.contents.is_none()
+    }
+
     /// A shard's contents, where that is what became free; else all of it back.
     pub(crate) fn into_contents(mut self) -> Result<Box<Shard>, Garbage> {
         self.contents.take().ok_or(self)
@@ -180,16 +185,6 @@ impl Garbage {
     pub(crate) fn of_contents(contents: Shard) -> Garbage {
         Garbage { contents: Some(Box::new(contents)), ..Garbage::default() }
     }
-}
-
-/// What a change came upon.
-#[derive(Debug, Default)]
-#[must_use = "its garbage is to be dropped after unlocking"]
-pub(crate) struct Replaced {
-    /// The key was there before.
-    pub(crate) existed: bool,
-    /// To be dropped after unlocking.
-    pub(crate) garbage: Garbage,
 }
 
 /// The seeded hash of keys: rapidhash v3, which is the same in every version.
@@ -212,7 +207,8 @@ impl Hasher {
 #[repr(align(128))]
 struct Slot {
     shard: RwLock<Shard>,
-    /// On a line of its own, which reading does not change.
+    /// Who gets their votes comes from behind the lock.
+    votes: Votes,
     hot: Hot,
     /// The shard's entries as of its last unlocking, to be read without the lock.
     entries: AtomicU64,
@@ -241,6 +237,7 @@ impl Map {
             .map_err(|_| OutOfMemory { bytes: record::lossless(shards * size_of::<Slot>()) })?;
         slots.extend((0..shards).map(|_| Slot {
             shard: RwLock::new(Shard::new(hasher.clone(), shard_bits)),
+            votes: Votes::default(),
             hot: Hot::default(),
             entries: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
@@ -308,8 +305,8 @@ impl Map {
         }
         let shard = slot.shard.read();
         let value = shard.get(hash, key)?.as_bytes();
-        if hot::is_drawn() {
-            slot.hot.vote(hash, key, value);
+        if hot::is_drawn() && slot.votes.count(hash) {
+            slot.hot.elect(hash, key, value);
         }
         Some(read(value))
     }
@@ -373,6 +370,7 @@ impl Map {
         for slot in &self.slots {
             let usage = slot.shard.read().usage();
             sum += usage;
+            sum.index_bytes += slot.hot.bytes();
         }
         sum
     }
@@ -387,6 +385,20 @@ pub(crate) struct WriteGuard<'a> {
 }
 
 impl WriteGuard<'_> {
+    /// To be called before a change of a key with this hash is logged: from the moment in which it has a number, who
+    /// reads the key waits for it. Where the change does not come after all, nothing has changed.
+    #[inline]
+    pub(crate) fn announce(&self, hash: u64) {
+        if self.slot.hot.is_of(hash) {
+            self.slot.hot.close();
+        }
+    }
+
+    /// [`WriteGuard::announce`] for all keys of the shard.
+    pub(crate) fn announce_all(&self) {
+        self.slot.hot.close();
+    }
+
     /// [`Shard::reserve`].
     #[inline]
     pub(crate) fn reserve(
@@ -425,11 +437,17 @@ impl WriteGuard<'_> {
 
     /// [`Shard::set`].
     #[inline]
-    pub(crate) fn set(&mut self, hash: u64, key: &[u8], value: NewValue<'_>) -> Replaced {
+    pub(crate) fn set(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: &NewValue<'_>,
+        garbage: &mut Garbage,
+    ) -> bool {
         if self.slot.hot.is_of(hash) {
-            self.slot.hot.close_for(hash, key, &value);
+            self.slot.hot.change(hash, key, value);
         }
-        self.shard.set(hash, key, value)
+        self.shard.set(hash, key, value, garbage)
     }
 
     /// [`Shard::set_found`].
@@ -438,32 +456,39 @@ impl WriteGuard<'_> {
         &mut self,
         hash: u64,
         key: &[u8],
-        value: NewValue<'_>,
+        value: &NewValue<'_>,
         found: Found,
-    ) -> Replaced {
+        garbage: &mut Garbage,
+    ) -> bool {
         if self.slot.hot.is_of(hash) {
-            self.slot.hot.close_for(hash, key, &value);
+            self.slot.hot.change(hash, key, value);
         }
-        self.shard.set_found(hash, key, value, found)
+        self.shard.set_found(hash, key, value, found, garbage)
     }
 
     /// Removes `key`, if it is there. Needs no reservation and cannot fail.
-    pub(crate) fn remove(&mut self, hash: u64, key: &[u8]) -> Replaced {
+    pub(crate) fn remove(&mut self, hash: u64, key: &[u8], garbage: &mut Garbage) -> bool {
         let (found, _) = self.shard.find(hash, key);
-        self.remove_found(hash, key, found)
+        self.remove_found(hash, key, found, garbage)
     }
 
     /// [`Shard::remove_found`].
-    pub(crate) fn remove_found(&mut self, hash: u64, key: &[u8], found: Found) -> Replaced {
+    pub(crate) fn remove_found(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        found: Found,
+        garbage: &mut Garbage,
+    ) -> bool {
         if self.slot.hot.is_of(hash) {
-            self.slot.hot.close();
+            self.slot.hot.remove();
         }
-        self.shard.remove_found(hash, key, found)
+        self.shard.remove_found(hash, key, found, garbage)
     }
 
     /// [`Shard::take_contents`].
     pub(crate) fn take_contents(&mut self) -> Garbage {
-        self.slot.hot.close();
+        self.slot.hot.remove();
         self.shard.take_contents()
     }
 
@@ -489,6 +514,10 @@ impl Drop for WriteGuard<'_> {
         self.slot.entries.store(self.shard.entries(), Ordering::Relaxed);
         self.slot.memory_bytes.store(self.shard.memory_bytes(), Ordering::Relaxed);
         if self.slot.hot.is_closed() {
+            if std::thread::panicking() {
+                // Between the log and the map: what is shown may not be what is there.
+                self.slot.hot.remove();
+            }
             self.slot.hot.open();
         }
     }

@@ -1,5 +1,7 @@
 //! One shard: the keys whose hashes begin with the same bits, behind one lock.
 
+use std::sync::Arc;
+
 use pkv_format::Record;
 
 use super::bucket::Buckets;
@@ -8,7 +10,7 @@ use super::clean::Cleaner;
 use super::large::Slab;
 use super::record::{self, LARGE, lossless};
 use super::table::{Table, Tag};
-use super::{Garbage, Hasher, NewValue, OutOfMemory, Replaced, Usage, ValueRef};
+use super::{Garbage, Hasher, NewValue, OutOfMemory, Usage, ValueRef};
 
 /// Bytes of the slab slot number that a record of a large value holds.
 const SLOT_NUMBER_BYTES: usize = 4;
@@ -161,10 +163,19 @@ impl Shard {
         Ok(())
     }
 
-    /// Sets the value of `key`. Where it was not reserved before, want of memory is a panic.
-    pub(super) fn set(&mut self, hash: u64, key: &[u8], value: NewValue<'_>) -> Replaced {
+    /// Sets the value of `key`; whether it was there. Where it was not reserved before, want of memory is a panic.
+    ///
+    /// `garbage`: an empty one, for what becomes free. (It is no part of what is returned, since that would be moved
+    /// with each write, and almost always empty.)
+    pub(super) fn set(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: &NewValue<'_>,
+        garbage: &mut Garbage,
+    ) -> bool {
         let (found, _) = self.find(hash, key);
-        self.set_found(hash, key, value, found)
+        self.set_found(hash, key, value, found, garbage)
     }
 
     /// [`Shard::set`] of a key that was found there.
@@ -172,20 +183,19 @@ impl Shard {
         &mut self,
         hash: u64,
         key: &[u8],
-        value: NewValue<'_>,
+        value: &NewValue<'_>,
         found: Found,
-    ) -> Replaced {
+        garbage: &mut Garbage,
+    ) -> bool {
         debug_assert_eq!(found, self.find(hash, key).0, "changed since");
         if self.promised_sets == 0
-            && let Err(why) = self.reserve_found(hash, key.len(), &value, found)
+            && let Err(why) = self.reserve_found(hash, key.len(), value, found)
         {
             unreachable!("a set was not reserved: {why}");
         }
         self.promised_sets -= 1;
         let value_len = value.len();
         let Shard { buckets, chunks, slab, .. } = self;
-        let mut garbage = Garbage::default();
-        let existed = found.0.is_some();
         let written_bytes;
         let mut number = [0; SLOT_NUMBER_BYTES];
         if let Some(place) = found.0 {
@@ -195,8 +205,8 @@ impl Shard {
             {
                 written_bytes = old.bytes_used;
                 chunks.overwrite_value(place, key.len(), value);
-                garbage.chunk = self.tend(written_bytes);
-                return Replaced { existed, garbage };
+                self.tend(written_bytes, garbage);
+                return true;
             }
             let (bucket, tag) = buckets.bucket_of_mut(hash);
             let (old_bytes, old_slot) = (old.bytes_used, record::large_slot(old.value, old.flags));
@@ -205,18 +215,15 @@ impl Shard {
                 Some(number) => slab.get(number).len(),
             };
             self.payload_bytes = self.payload_bytes + lossless(value_len) - lossless(old_len);
-            let value = match (value, old_slot) {
+            match (value, old_slot) {
                 (NewValue::Large(new), Some(number)) => {
-                    garbage.value = Some(slab.replace(number, new));
-                    garbage.chunk = self.tend(old_bytes);
-                    return Replaced { existed, garbage };
+                    garbage.value = Some(slab.replace(number, Arc::clone(new)));
+                    self.tend(old_bytes, garbage);
+                    return true;
                 }
-                (value, Some(number)) => {
-                    garbage.value = Some(slab.remove(number));
-                    value
-                }
-                (value, None) => value,
-            };
+                (NewValue::Inline(_), Some(number)) => garbage.value = Some(slab.remove(number)),
+                (_, None) => {}
+            }
             let new = new_record(key, value, slab, &mut number);
             written_bytes = new.bytes();
             if written_bytes == old_bytes {
@@ -239,14 +246,20 @@ impl Shard {
             self.entries += 1;
             self.payload_bytes += lossless(key.len() + value_len);
         }
-        garbage.chunk = self.tend(written_bytes);
-        Replaced { existed, garbage }
+        self.tend(written_bytes, garbage);
+        found.0.is_some()
     }
 
-    /// Removes a key, if it was found there. Needs no reservation and cannot fail.
-    pub(super) fn remove_found(&mut self, hash: u64, key: &[u8], found: Found) -> Replaced {
+    /// Removes a key, if it was found there. Needs no reservation and cannot fail. `garbage` as in [`Shard::set`].
+    pub(super) fn remove_found(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        found: Found,
+        garbage: &mut Garbage,
+    ) -> bool {
         debug_assert_eq!(found, self.find(hash, key).0, "changed since");
-        let Some(place) = found.0 else { return Replaced::default() };
+        let Some(place) = found.0 else { return false };
         let Shard { buckets, chunks, slab, .. } = self;
         let (bucket, tag) = buckets.bucket_of_mut(hash);
         if let Some(entry) = bucket.table.locate(tag, place.0) {
@@ -254,7 +267,6 @@ impl Shard {
         }
         let old = chunks.record(place);
         let (old_bytes, old_slot) = (old.bytes_used, record::large_slot(old.value, old.flags));
-        let mut garbage = Garbage::default();
         let old_len = match old_slot {
             None => old.value.len(),
             Some(number) => garbage.value.insert(slab.remove(number)).len(),
@@ -266,12 +278,12 @@ impl Shard {
         if self.promised_sets == 0 {
             if self.entries == 0 && self.held_bytes() > EMPTY_BYTES_MAX {
                 garbage.contents = self.take_contents().contents;
-                return Replaced { existed: true, garbage };
+                return true;
             }
             self.buckets.shrink(hash);
         }
-        garbage.chunk = self.tend(old_bytes);
-        Replaced { existed: true, garbage }
+        self.tend(old_bytes, garbage);
+        true
     }
 
     /// Empties the shard. Cost: constant; what it held is freed where the caller drops it.
@@ -301,7 +313,7 @@ impl Shard {
         if !NewValue::is_inline(value.len()) {
             let value = NewValue::new(value)?;
             self.reserve(hash, key.len(), &value)?;
-            return Ok(!self.set(hash, key, value).existed);
+            return Ok(!self.set(hash, key, &value, &mut Garbage::default()));
         }
         buckets.forget_promises(std::iter::once(hash));
         buckets.reserve(hash, encoded.len(), chunks, &hash_of)?;
@@ -345,8 +357,13 @@ impl Shard {
 
     /// What a write does behind its change: a step of cleaning, unless promised sets are still to come.
     #[inline]
-    fn tend(&mut self, written_bytes: usize) -> Box<[u8]> {
-        if self.promised_sets > 0 { Box::default() } else { self.clean(written_bytes) }
+    fn tend(&mut self, written_bytes: usize, garbage: &mut Garbage) {
+        if self.promised_sets == 0 {
+            let chunk = self.clean(written_bytes);
+            if !chunk.is_empty() {
+                garbage.chunk = chunk;
+            }
+        }
     }
 }
 
@@ -419,14 +436,14 @@ fn stored_bytes(key_len: usize, value_len: usize) -> usize {
 #[inline]
 fn new_record<'a>(
     key: &'a [u8],
-    value: NewValue<'a>,
+    value: &NewValue<'a>,
     slab: &mut Slab,
     number: &'a mut [u8; SLOT_NUMBER_BYTES],
 ) -> NewRecord<'a> {
     match value {
         NewValue::Inline(value) => NewRecord { key, value, flags: 0 },
         NewValue::Large(value) => {
-            *number = slab.insert(value).to_le_bytes();
+            *number = slab.insert(Arc::clone(value)).to_le_bytes();
             NewRecord { key, value: number, flags: LARGE }
         }
     }

@@ -25,10 +25,6 @@ impl Random {
     }
 }
 
-fn is_empty(garbage: &Garbage) -> bool {
-    garbage.value.is_none() && garbage.chunk.is_empty() && garbage.contents.is_none()
-}
-
 fn map(shards: usize) -> Map {
     Map::new(&MapOptions { shards, hash_seed: 7 }).unwrap()
 }
@@ -48,14 +44,15 @@ fn set(map: &Map, key: &[u8], value: &[u8]) -> bool {
     let mut shard = map.write(map.shard_index(hash));
     let (found, _) = shard.find(hash, key);
     shard.reserve_found(hash, key.len(), &value, found).unwrap();
-    let replaced = shard.set_found(hash, key, value, found);
+    let mut garbage = Garbage::default();
+    let existed = shard.set_found(hash, key, &value, found, &mut garbage);
     drop(shard);
-    replaced.existed
+    existed
 }
 
 fn remove(map: &Map, key: &[u8]) -> bool {
     let hash = map.hash(key);
-    map.write(map.shard_index(hash)).remove(hash, key).existed
+    map.write(map.shard_index(hash)).remove(hash, key, &mut Garbage::default())
 }
 
 fn get(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
@@ -216,12 +213,12 @@ fn run_batch(
         shard.reserve_all(lengths).unwrap();
         for (key, value, removed) in sets {
             let new = NewValue::new(&value).unwrap();
-            let existed = shard.set(map.hash(&key), &key, new).existed;
+            let existed = shard.set(map.hash(&key), &key, &new, &mut Garbage::default());
             assert_eq!(existed, model.insert(key, value).is_some());
             if let Some(removed) = removed.as_ref().map(keys)
                 && map.shard_index(map.hash(&removed)) == index
             {
-                let existed = shard.remove(map.hash(&removed), &removed).existed;
+                let existed = shard.remove(map.hash(&removed), &removed, &mut Garbage::default());
                 assert_eq!(existed, model.remove(&removed).is_some());
             }
         }
@@ -269,7 +266,7 @@ proptest! {
                 Action::Clear => {
                     for index in 0..map.shards() {
                         let garbage = map.write(index).take_contents();
-                        assert!(!is_empty(&garbage));
+                        assert!(!garbage.is_empty());
                     }
                     model.clear();
                 }
@@ -537,7 +534,7 @@ fn what_was_reserved_needs_no_more_memory() {
     shard.reserve_all(lengths).unwrap();
     let reserved = held(&shard);
     for (key, value) in &sets {
-        let _ = shard.set(map.hash(key), key, NewValue::new(value).unwrap());
+        shard.set(map.hash(key), key, &NewValue::new(value).unwrap(), &mut Garbage::default());
         assert_eq!(held(&shard).0, reserved.0);
         // Heads of free lists, which may fail.
         assert!(held(&shard).1 <= reserved.1 + 1284, "{:?}", held(&shard));
@@ -547,7 +544,7 @@ fn what_was_reserved_needs_no_more_memory() {
     let value = NewValue::new(&single.1).unwrap();
     shard.reserve(map.hash(&single.0), 8, &value).unwrap();
     let reserved = held(&shard);
-    let _ = shard.set(map.hash(&single.0), &single.0, value);
+    shard.set(map.hash(&single.0), &single.0, &value, &mut Garbage::default());
     assert_eq!(held(&shard), reserved);
 }
 
@@ -564,10 +561,11 @@ fn a_reservation_stands_while_removes_come_between() {
     let reserved = shard.usage();
     // All that was there goes: nothing may be shrunk, moved or given up meanwhile.
     for number in 0..2000 {
-        assert!(shard.remove(map.hash(&key(number, 16)), &key(number, 16)).existed);
+        let key = key(number, 16);
+        assert!(shard.remove(map.hash(&key), &key, &mut Garbage::default()));
     }
     for (key, value) in &sets[..499] {
-        let _ = shard.set(map.hash(key), key, NewValue::new(value).unwrap());
+        shard.set(map.hash(key), key, &NewValue::new(value).unwrap(), &mut Garbage::default());
     }
     let usage = shard.usage();
     assert_eq!(usage.held_bytes, reserved.held_bytes);
@@ -605,15 +603,18 @@ fn garbage_reaches_the_caller() {
     let map = map(1);
     let hash = map.hash(b"key");
     set(&map, b"key", &value(1, 5000));
-    assert!(!is_empty(&map.write(0).remove(hash, b"key").garbage), "the large value");
+    let mut garbage = Garbage::default();
+    assert!(map.write(0).remove(hash, b"key", &mut garbage));
+    assert!(!garbage.is_empty(), "the large value");
     let mut chunks = 0;
     for step in 0..20_000_u64 {
         let bytes = usize::try_from(step * 7919 % 900).unwrap();
         let key = key(step % 500, 8);
         let (hash, value) = (map.hash(&key), value(step, bytes));
         let mut shard = map.write(0);
-        let replaced = shard.set(hash, &key, NewValue::new(&value).unwrap());
-        chunks += usize::from(!is_empty(&replaced.garbage));
+        let mut garbage = Garbage::default();
+        shard.set(hash, &key, &NewValue::new(&value).unwrap(), &mut garbage);
+        chunks += usize::from(!garbage.is_empty());
     }
     assert!(chunks > 0, "the cleaner's chunks");
 }
@@ -732,7 +733,7 @@ fn elect(map: &Map, key: &[u8]) {
     let hash = map.hash(key);
     let shard = map.read(map.shard_index(hash));
     let value = shard.get(hash, key).unwrap();
-    (0..4).for_each(|_| map.slot(map.shard_index(hash)).hot.vote(hash, key, value.as_bytes()));
+    map.slot(map.shard_index(hash)).hot.elect(hash, key, value.as_bytes());
 }
 
 /// What is shown, without the lock.
@@ -807,13 +808,17 @@ fn a_change_is_shown_when_its_shard_is_unlocked() {
         let value = NewValue::new(new).unwrap();
         shard.reserve(hash, 3, &value).unwrap();
         assert!(shown(&map, b"key").is_some(), "nothing has changed");
-        drop(shard.set(hash, b"key", value));
+        shard.announce(map.hash(b"another"));
+        assert!(shown(&map, b"key").is_some(), "another key");
+        shard.announce(hash);
+        assert_eq!(shown(&map, b"key"), None);
+        assert!(shard.set(hash, b"key", &value, &mut Garbage::default()));
         assert_eq!(shown(&map, b"key"), None);
         drop(shard);
         assert_eq!(shown(&map, b"key").as_deref(), Some(new));
     }
     let mut shard = map.write(0);
-    drop(shard.remove(hash, b"key"));
+    assert!(shard.remove(hash, b"key", &mut Garbage::default()));
     assert_eq!(shown(&map, b"key"), None);
     drop(shard);
     assert_eq!(shown(&map, b"key"), None);

@@ -7,7 +7,7 @@ use pkv_format::{Frame, FrameKind, Operation};
 
 use super::upgrade::FileUpgrade;
 use crate::error::{Error, Result};
-use crate::map::{Lookup, Map, NewValue, Shard};
+use crate::map::{Garbage, Lookup, Map, NewValue, Shard};
 
 /// So many keys of a shard are looked up together before the first of them is changed: what they miss in the
 /// cache is waited for once. Behind them the shard is unlocked, for those who read meanwhile.
@@ -205,9 +205,11 @@ pub(super) fn apply(
                     shard
                         .reserve(placed.hash, key.len(), &value)
                         .map_err(|_| Error::OutOfMemory)?;
-                    drop(shard.set(placed.hash, key, value));
+                    shard.set(placed.hash, key, &value, &mut Garbage::default());
                 }
-                Operation::Remove { key } => drop(shard.remove(placed.hash, key)),
+                Operation::Remove { key } => {
+                    shard.remove(placed.hash, key, &mut Garbage::default());
+                }
                 Operation::Clear => {}
             }
         }

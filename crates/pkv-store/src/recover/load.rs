@@ -14,7 +14,7 @@ use super::window::Window;
 use super::{Phase, Progress, ReadOptions, open_for_reading};
 use crate::error::{Error, Result};
 use crate::frame::bytes_u64;
-use crate::map::{Map, NewValue, OutOfMemory, WriteGuard};
+use crate::map::{Garbage, Map, NewValue, OutOfMemory, WriteGuard};
 
 /// How much of a shard file is in memory at a time.
 const WINDOW_BYTES: u64 = 1024 * 1024;
@@ -241,8 +241,7 @@ pub(super) fn set(
 ) -> Result<bool, OutOfMemory> {
     let value = NewValue::new(value)?;
     shard.reserve(hash, key.len(), &value)?;
-    let replaced = shard.set(hash, key, value);
-    Ok(replaced.existed)
+    Ok(shard.set(hash, key, &value, &mut Garbage::default()))
 }
 
 impl Filler<'_> {
