@@ -105,8 +105,10 @@ impl ByteStore {
         (&identity.key_schema, shown.unwrap_or(value_schema))
     }
 
-    /// Calls `read` with the value, which is not copied; the key's shard is locked for reading meanwhile.
-    /// `None`: there is no such key.
+    /// Calls `read` with the value; `None`: there is no such key.
+    ///
+    /// The value is not copied, and the key's shard is locked for reading meanwhile. But one that is read again and
+    /// again, and has at most 248 bytes with its key, is read from a copy, with nothing locked.
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         reentry::check(&self.core)?;

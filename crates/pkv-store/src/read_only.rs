@@ -84,7 +84,7 @@ impl ReadOnlyByteStore {
         Ok(Refreshed::Reloaded)
     }
 
-    /// Calls `read` with the value, which is not copied. `None`: there is no such key.
+    /// Calls `read` with the value, as [`crate::ByteStore::get_with`] does. `None`: there is no such key.
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         self.check()?;
         let map = &self.contents.map;
@@ -239,7 +239,7 @@ impl<K: Key, V: Value> ReadOnlyStore<K, V> {
         self.get_with(key, V::decode)?.transpose().map_err(Error::Decode)
     }
 
-    /// Calls `read` with the encoded value, which is neither copied nor decoded.
+    /// Calls `read` with the encoded value, as [`crate::Store::get_with`] does.
     pub fn get_with<Q, R>(&self, key: &Q, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>>
     where
         K: Borrow<Q>,

@@ -1,5 +1,5 @@
-//! Closures that run under a lock of the store must not call it: that would wait for ever. They get an
-//! error instead.
+//! Closures that may run under a lock of the store must not call it: that would wait for ever. They get an
+//! error instead, always, so that a mistake shows at once.
 
 use std::cell::{Cell, RefCell};
 
@@ -33,7 +33,7 @@ pub(crate) fn is_inside_any() -> bool {
     INNERMOST.get() != 0
 }
 
-/// Runs a closure of the user's while a lock of the store is held.
+/// Runs a closure of the user's while a lock of the store may be held.
 #[inline]
 pub(crate) fn run<R>(core: &Core, closure: impl FnOnce() -> R) -> R {
     struct Inside {

@@ -63,7 +63,7 @@ pub struct Stats {
 
 impl Stats {
     pub(crate) fn of(core: &Core) -> Self {
-        // Inside a closure this thread holds a shard, and waiting for it would be for ever.
+        // Inside a closure this thread may hold a shard, and waiting for it would be for ever.
         let inside = reentry::check(core).is_err();
         let map = if inside { core.map.usage_without_waiting() } else { core.map.usage() };
         let log = core.log.usage();

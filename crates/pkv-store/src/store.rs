@@ -40,7 +40,7 @@ pub use view::View;
 /// writes, in the order in which they were made, never less than what was acknowledged; a batch is there
 /// whole or not at all; a write that returned an error is not there, but for [`Error::Unconfirmed`].
 ///
-/// Closures given to [`Store::update`] and [`Store::get_with`] run under a lock: they get
+/// Closures given to [`Store::update`] and [`Store::get_with`] may run under a lock: they get
 /// [`Error::Reentrant`] when they call the same store.
 ///
 /// ```
@@ -114,8 +114,11 @@ impl<K: Key, V: Value> Store<K, V> {
         self.get_with(key, V::decode)?.transpose().map_err(Error::Decode)
     }
 
-    /// Calls `read` with the encoded value, which is neither copied nor decoded. The key's shard is
-    /// locked for reading meanwhile, so keep it short.
+    /// Calls `read` with the encoded value, which is not decoded. The key's shard is locked for reading
+    /// meanwhile, so keep it short.
+    ///
+    /// The value is not copied, but one that is read again and again, and has at most 248 bytes with its key: it
+    /// is read from a copy, with nothing locked, by all threads at once.
     #[inline]
     pub fn get_with<Q, R>(&self, key: &Q, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>>
     where

@@ -74,7 +74,8 @@ impl Core {
     ///    Conditions and closures see the current value. It is copied if anybody watches.
     /// 3. What open views show of the key is put aside, and the memory that step 5 needs is reserved, so that
     ///    nothing can fail after step 4.
-    /// 4. The frame is appended to the log: **the commit point** of `Durability::Process`. If the log has
+    /// 4. Who reads the key without a lock is sent to it. The frame is appended to the log: **the commit point** of
+    ///    `Durability::Process`. If the log has
     ///    no room just now, the lock is let go, room is waited for, and step 2 comes again.
     /// 5. The map is changed, the shard unlocked, what was replaced is freed, and watches are told.
     /// 6. For `Durability::Power`: wait for the group commit.

@@ -21,7 +21,8 @@ const GET: &str = "Three fifths of a get wait for the record's cache line, a ten
 const GET_MANY: &str = "The sixteen keys' lines of the table are read together, then those of their records. Both \
     sides return copies, an allocation each.";
 const GET_MANY_WITH: &str = "The same without copies, on both sides.";
-const HOT: &str = "All readers and the writer take the lock of one shard.";
+const HOT: &str = "Readers find a copy of the value beside the shard's lock and read it without one; the writer closes the \
+    copy while it logs and changes the map.";
 const POWER: &str = "The limit is a bare loop of write and fdatasync on a preallocated file: what the disk \
     takes for a sync.";
 const PIPELINED: &str = "One thread inserts, and what it writes when it is told of nothing is the most there can \

@@ -93,7 +93,7 @@ struct Entry {
     place: u32,
 }
 
-/// The buckets of one shard. What a get needs stands together, right behind the shard's lock.
+/// The buckets of one shard. What a get needs under the lock stands together, right behind it.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Buckets {

@@ -39,15 +39,19 @@ const VOTES_MASK: u64 = 0xff;
 const NOTHING: u64 = u64::MAX;
 
 thread_local! {
-    static READS: Cell<u32> = const { Cell::new(0) };
+    /// How many reads are not drawn before the next one is.
+    static READS_LEFT: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Whether this read is drawn.
 #[inline]
 pub(super) fn is_drawn() -> bool {
-    let reads = READS.get().wrapping_add(1);
-    READS.set(reads);
-    reads.is_multiple_of(READS_A_VOTE)
+    let (left, is_drawn) = match READS_LEFT.get().checked_sub(1) {
+        Some(left) => (left, false),
+        None => (READS_A_VOTE - 1, true),
+    };
+    READS_LEFT.set(left);
+    is_drawn
 }
 
 #[inline]
