@@ -185,6 +185,7 @@ impl Chunks {
     }
 
     /// The value and flags of the record at `place`, if it has this key.
+    #[inline]
     pub(super) fn value_of(&self, place: Place, key: &[u8]) -> Option<(&[u8], u8)> {
         record::value_of(self.bytes_at(place), key)
     }
