@@ -342,11 +342,11 @@ const MUTANTS: &[Mutant] = &[
         catch: orders(&["what_has_a_number_is_read"]),
     },
     Mutant {
-        name: "what a batch changed is shown before all of it is",
-        file: MAP,
-        find: "            self.slot.hot.change(hash, key, value);\n        }\n        self.shard.set(",
-        replace: "            self.slot.hot.change(hash, key, value);\n            self.slot.hot.open();\n        }\n        self.shard.set(",
-        catch: orders(&["a_batch_is_seen_whole"]),
+        name: "a batch has a number before its keys are closed to who reads without a lock",
+        file: WRITE,
+        find: "            prepared.announce(&shards);\n",
+        replace: "",
+        catch: orders(&["what_has_a_number_is_read"]),
     },
 ];
 

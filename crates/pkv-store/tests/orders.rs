@@ -399,7 +399,11 @@ fn what_has_a_number_is_read() {
             let store = store.clone();
             thread::spawn(move || {
                 for n in 1..=6 {
-                    store.insert(b"key", &[n], Durability::Process).unwrap();
+                    let written = match n % 2 {
+                        0 => store.batch().insert(b"key", &[n]).commit(Durability::Process),
+                        _ => store.insert(b"key", &[n], Durability::Process).map(|it| it.seq),
+                    };
+                    written.unwrap();
                 }
             })
         };
