@@ -409,8 +409,16 @@ impl<'a> Lookup<'a> {
         }
         match record::value_of(self.record, key) {
             Some(found) => Some(self.shard.value_ref(found)),
-            None => self.shard.get(self.hash, key),
+            None => self.get_another(key),
         }
+    }
+
+    /// [`Lookup::get`] where the first record with the key's tag is another key's. Apart, since a search in the middle of
+    /// that would cost every key instructions.
+    #[cold]
+    #[inline(never)]
+    fn get_another(&self, key: &[u8]) -> Option<ValueRef<'a>> {
+        self.shard.get(self.hash, key)
     }
 }
 
