@@ -20,11 +20,22 @@ pub(crate) struct Cargo {
 
 impl Cargo {
     pub(crate) fn new<const N: usize>(words: [&str; N]) -> Self {
-        let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        Self::of(command, "cargo", words)
+    }
+
+    /// Of the nightly toolchain, whichever started this.
+    pub(crate) fn nightly<const N: usize>(words: [&str; N]) -> Self {
+        let mut command = Command::new("rustup");
+        command.args(["run", "nightly", "cargo"]);
+        Self::of(command, "cargo +nightly", words)
+    }
+
+    fn of<const N: usize>(mut command: Command, shown: &str, words: [&str; N]) -> Self {
         command.args(words).current_dir(workspace());
         // Cargo tells the programs it runs where this package is; handed on to a cargo of another workspace it misleads.
         command.env_remove("CARGO_MANIFEST_DIR");
-        Self { command, shown: format!("cargo {}", words.join(" ")), is_quiet: false }
+        Self { command, shown: format!("{shown} {}", words.join(" ")), is_quiet: false }
     }
 
     pub(crate) fn arguments(mut self, words: impl IntoIterator<Item = String>) -> Self {

@@ -17,6 +17,7 @@ mod fuzz;
 #[cfg(feature = "demo")]
 mod kill;
 mod migrate;
+mod miri;
 mod mutants;
 mod ratchet;
 mod stress;
@@ -134,6 +135,12 @@ const COMMANDS: &[Command] = &[
         synopsis: "asan",
         help: "the tests of pkv-fs and pkv-store with AddressSanitizer",
         run: asan::run,
+    },
+    Command {
+        name: "miri",
+        synopsis: "miri [--seeds N]",
+        help: "what is read without a lock, with every value that the memory model allows (Miri, of nightly)",
+        run: miri::run,
     },
     Command {
         name: "stress",

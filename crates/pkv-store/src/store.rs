@@ -118,7 +118,7 @@ impl<K: Key, V: Value> Store<K, V> {
     /// meanwhile, so keep it short.
     ///
     /// The value is not copied, but one that is read again and again, and has at most 248 bytes with its key: it
-    /// is read from a copy, with nothing locked, by all threads at once.
+    /// is read from a copy, with nothing locked, by all threads at once; not in a store whose entries expire.
     #[inline]
     pub fn get_with<Q, R>(&self, key: &Q, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>>
     where
