@@ -295,9 +295,23 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "those who wait for a sync are woken before it is another's turn",
         file: COMMIT,
-        find: "        self.log.commit.waiting.lock().leading = false;\n        self.log.commit.rounds.end();\n",
-        replace: "        self.log.commit.rounds.end();\n        self.log.commit.waiting.lock().leading = false;\n",
+        find: "            waiting.lead = Lead::Free;\n            waiting.sync_number\n        };\n        // The next sync begins while those of this one are woken.\n        self.log.commit.lead_freed.notify_all();\n        self.log.commit.rounds_of(sync_number).end();\n",
+        replace: "            waiting.sync_number\n        };\n        self.log.commit.lead_freed.notify_all();\n        self.log.commit.rounds_of(sync_number).end();\n        self.log.commit.waiting.lock().lead = Lead::Free;\n",
         catch: orders(&["nobody_is_told"]),
+    },
+    Mutant {
+        name: "who was to make the next sync needs none and tells nobody",
+        file: COMMIT,
+        find: "        if is_settled && waiting.sync_number < sync_number {\n",
+        replace: "        if is_settled && waiting.sync_number > sync_number {\n",
+        catch: orders(&["who_waits_for"]),
+    },
+    Mutant {
+        name: "who waits for the next sync waits for the one under way",
+        file: COMMIT,
+        find: "            let rounds = self.commit.rounds_of(sync_number);\n            let round",
+        replace: "            let rounds = self.commit.rounds_of(waiting.sync_number);\n            let round",
+        catch: orders(&["who_waits_for"]),
     },
     Mutant {
         name: "a segment rotated away during a sync counts as synced",

@@ -155,6 +155,36 @@ fn nobody_is_told_before_everything_lower_is_durable() {
     });
 }
 
+/// Whoever comes while a sync runs waits for the next one, which somebody has to make: also where the first who came is
+/// found synced after all, and where the lead is had by what nobody waits for.
+#[test]
+fn who_waits_for_the_next_sync_sees_it_made() {
+    in_many_orders("the next sync", || {
+        let (fs, way) = (disk(), random_way());
+        // No thread of the store makes the sync that was forgotten.
+        let options = options(&fs, way).background(false);
+        let store = Arc::new(ByteStore::open(Path::new(DIR), &options).unwrap());
+        drop(options);
+        let writers: Vec<_> = (0..4)
+            .map(|writer: u8| {
+                let store = store.clone();
+                thread::spawn(move || {
+                    for n in 0..3 {
+                        let written = store.insert(&[writer, n], b"value", Durability::Power);
+                        assert!(store.durable_seq() >= written.unwrap().seq);
+                    }
+                })
+            })
+            .collect();
+        if shuttle::rand::thread_rng().r#gen() {
+            store.compact().unwrap();
+        }
+        join(writers);
+        assert_eq!(fs.overlapping_syncs(), 0, "two syncs of one file at once");
+        close(store, &fs).unwrap();
+    });
+}
+
 /// The same for the process's end: what was acknowledged is there after a kill, while the logs are at
 /// their limit, so that writers wait for compactions, for segments and for syncs.
 #[test]

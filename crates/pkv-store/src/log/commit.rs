@@ -1,8 +1,9 @@
 //! Group commit: one sync for all frames appended so far, whoever waits for them.
 //!
 //! The first waiter becomes the leader: it waits a moment for others (`group.rs`), notes the end of the log, syncs every
-//! file that has unsynced frames, oldest first, and wakes the others. A failed sync poisons the log for good: the
-//! kernel has marked the pages clean, so a second sync that succeeds would prove nothing.
+//! file that has unsynced frames, oldest first, and wakes those it was for. Who comes meanwhile waits for the next sync, and
+//! the first of them for the lead. A failed sync poisons the log for good: the kernel has marked the pages clean, so a
+//! second sync that succeeds would prove nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,8 +33,11 @@ const GATHER_STEP: Duration = Duration::from_micros(200);
 #[derive(Debug, Default)]
 pub(super) struct Commit {
     waiting: Mutex<Waiting>,
-    /// A round ends with each sync. Read with `waiting`.
-    rounds: Rounds,
+    /// Of the syncs with an even number and of those with an odd one: who waits for the next is not woken by the end of
+    /// this. Read with `waiting`.
+    rounds: [Rounds; 2],
+    /// With `waiting`: the lead may be free.
+    lead_freed: Condvar,
     /// With `waiting`: all are there that the next sync waits for.
     gathered: Condvar,
     /// With `waiting`: the sync thread has something to do.
@@ -56,8 +60,11 @@ impl Default for UnsyncedSince {
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says what one thread does, or is to do")]
 struct Waiting {
-    /// Somebody is syncing right now.
-    leading: bool,
+    lead: Lead,
+    /// Numbers the syncs that threads wait for: the last one that began.
+    sync_number: u64,
+    /// The sync that somebody waits for the lead for.
+    heir_of: u64,
     group: Group,
     callbacks: Callbacks,
     /// The sync thread sleeps until it is woken, or for the interval.
@@ -70,10 +77,21 @@ struct Waiting {
     ended: bool,
 }
 
+/// What is done by whom, at most one at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Lead {
+    #[default]
+    Free,
+    /// Waits for others. The next sync is for all who come.
+    Gathering,
+    /// Syncs what has a number up to this, and perhaps more.
+    Syncing(u64),
+}
+
 impl std::fmt::Debug for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Waiting")
-            .field("leading", &self.leading)
+            .field("lead", &self.lead)
             .field("callbacks", &self.callbacks.len())
             .finish_non_exhaustive()
     }
@@ -131,22 +149,35 @@ impl Commit {
         waiting.group.waited();
     }
 
+    /// Of those who wait for the sync of this number.
+    fn rounds_of(&self, sync_number: u64) -> &Rounds {
+        let [even, odd] = &self.rounds;
+        if sync_number.is_multiple_of(2) { even } else { odd }
+    }
+
     pub(super) fn wake_all(&self) {
         drop(self.waiting.lock());
-        self.rounds.end();
+        self.lead_freed.notify_all();
+        self.rounds.iter().for_each(Rounds::end);
         self.wanted.notify_all();
     }
 }
 
 impl Log {
     /// Waits until everything up to `seq` is synced; syncs itself if nobody else does.
+    ///
+    /// 1. Whoever comes while nobody leads takes the lead.
+    /// 2. It waits for others, for a moment.
+    /// 3. It notes the end of the log and syncs up to there.
+    /// 4. It gives the lead back: to the first who came since, who goes on with step 2 at once.
+    /// 5. It wakes all others it synced for.
     pub(crate) fn wait_durable(&self, seq: u64) -> Result<()> {
         if self.durable_seq() >= seq {
             return Ok(());
         }
         let mut waiting = self.commit.waiting.lock();
         waiting.group.join();
-        if waiting.leading && waiting.group.is_complete() {
+        if waiting.lead == Lead::Gathering && waiting.group.is_complete() {
             self.commit.gathered.notify_one();
         }
         loop {
@@ -156,32 +187,77 @@ impl Log {
             if let Some(cause) = self.poisoned() {
                 return Err(Error::Unconfirmed { seq, cause });
             }
-            if waiting.leading {
-                let round = self.commit.rounds.current();
-                drop(waiting);
-                self.commit.rounds.wait(round);
-                if self.durable_seq() >= seq {
-                    return Ok(());
+            // 1.
+            let sync_number = match waiting.lead {
+                Lead::Free => {
+                    waiting = self.sync_as_leader(waiting, seq)?;
+                    continue;
                 }
-                waiting = self.commit.waiting.lock();
-                continue;
-            }
-            waiting.leading = true;
-            self.commit.gather(&mut waiting);
-            let joined = waiting.group.begin();
+                Lead::Syncing(to) if seq <= to => waiting.sync_number,
+                Lead::Syncing(_) if waiting.heir_of <= waiting.sync_number => {
+                    waiting = self.wait_for_lead(waiting, seq);
+                    continue;
+                }
+                Lead::Gathering | Lead::Syncing(_) => waiting.sync_number + 1,
+            };
+            let rounds = self.commit.rounds_of(sync_number);
+            let round = rounds.current();
             drop(waiting);
-            let lead = Leader { log: self };
-            let started = Instant::now();
-            let synced = self.sync_pass();
-            self.commit.waiting.lock().group.end(joined, started.elapsed());
-            drop(lead);
-            waiting = self.commit.waiting.lock();
-            if let Err(cause) = synced
-                && self.durable_seq() < seq
-            {
-                return Err(Error::Unconfirmed { seq, cause });
+            rounds.wait(round);
+            if self.durable_seq() >= seq {
+                return Ok(());
             }
+            waiting = self.commit.waiting.lock();
         }
+    }
+
+    /// Steps 2 to 5 of [`Log::wait_durable`]; fails where `seq` does not become durable.
+    fn sync_as_leader<'a>(
+        &'a self,
+        mut waiting: MutexGuard<'a, Waiting>,
+        seq: u64,
+    ) -> Result<MutexGuard<'a, Waiting>> {
+        // 2.
+        waiting.lead = Lead::Gathering;
+        self.commit.gather(&mut waiting);
+        // 3.
+        let joined = waiting.group.begin();
+        waiting.lead = Lead::Syncing(self.last_seq());
+        waiting.sync_number += 1;
+        drop(waiting);
+        let lead = Leader { log: self };
+        let started = Instant::now();
+        let synced = self.sync_pass();
+        self.commit.waiting.lock().group.end(joined, started.elapsed());
+        // 4. and 5.
+        drop(lead);
+        let waiting = self.commit.waiting.lock();
+        match synced {
+            Err(cause) if self.durable_seq() < seq => Err(Error::Unconfirmed { seq, cause }),
+            _ => Ok(waiting),
+        }
+    }
+
+    /// Waits as the heir of the lead until it is free, or another was quicker and the next sync has begun.
+    fn wait_for_lead<'a>(
+        &'a self,
+        mut waiting: MutexGuard<'a, Waiting>,
+        seq: u64,
+    ) -> MutexGuard<'a, Waiting> {
+        let sync_number = waiting.sync_number + 1;
+        waiting.heir_of = sync_number;
+        while waiting.lead != Lead::Free && waiting.sync_number < sync_number {
+            self.commit.lead_freed.wait(&mut waiting);
+        }
+        let is_settled = self.durable_seq() >= seq || self.poisoned().is_some();
+        if is_settled && waiting.sync_number < sync_number {
+            // Nobody leads it: the others who wait for it look for themselves.
+            waiting.heir_of = 0;
+            drop(waiting);
+            self.commit.rounds_of(sync_number).end();
+            waiting = self.commit.waiting.lock();
+        }
+        waiting
     }
 
     /// Makes everything appended so far durable.
@@ -206,13 +282,11 @@ impl Log {
     /// of two syncs of a file that overlap, and the other would acknowledge what is not there.
     fn lead(&self) -> Leader<'_> {
         let mut waiting = self.commit.waiting.lock();
-        while waiting.leading {
-            let round = self.commit.rounds.current();
-            drop(waiting);
-            self.commit.rounds.wait(round);
-            waiting = self.commit.waiting.lock();
+        while waiting.lead != Lead::Free {
+            self.commit.lead_freed.wait(&mut waiting);
         }
-        waiting.leading = true;
+        // Whoever comes meanwhile does not know what this syncs, and leads the next.
+        waiting.lead = Lead::Syncing(0);
         Leader { log: self }
     }
 
@@ -449,8 +523,14 @@ impl Drop for Leader<'_> {
         if thread::panicking() {
             self.log.poison(Cause::panic("sync"));
         }
-        self.log.commit.waiting.lock().leading = false;
-        self.log.commit.rounds.end();
+        let sync_number = {
+            let mut waiting = self.log.commit.waiting.lock();
+            waiting.lead = Lead::Free;
+            waiting.sync_number
+        };
+        // The next sync begins while those of this one are woken.
+        self.log.commit.lead_freed.notify_all();
+        self.log.commit.rounds_of(sync_number).end();
         if self.log.settings.background {
             self.log.resolve_if_any();
         }
