@@ -1,6 +1,7 @@
 //! The engines behind one face. Each is opened as serves it best; what that is, and what it then survives, stands
 //! beside it in its file and is printed with every report.
 
+pub(crate) mod bare;
 mod dashmap;
 #[cfg(feature = "fjall")]
 mod fjall;
@@ -212,7 +213,7 @@ impl Engine {
             Self::Limit => Facts {
                 name: "limit",
                 version: "-",
-                setting: "reads: a fixed table in memory; Power: write + fdatasync of a preallocated file; bandwidth: large writes, one sync",
+                setting: "reads: a fixed table in memory; writes: the same and frames in memory; opening: bytes read; Power: write + fdatasync; bandwidth: large writes, one sync",
                 process: "-",
                 power: Some("what the same calls give"),
                 is_built: true,

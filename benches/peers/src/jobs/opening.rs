@@ -2,10 +2,21 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::available_parallelism;
 use std::time::Instant;
 
+use pkv_format::body_checksum;
+use pkv_fs::{Access, Fs, StdFs};
+
 use super::{Job, Kind, Measured, READY, rate};
+use crate::Error;
 use crate::engines::{Engine, Setup, open};
+
+/// What the limit of opening reads at once, and checksums at once.
+const READ_BYTES: usize = 1 << 20;
+const BLOCK_BYTES: usize = 64 * 1024;
+const LIMIT_FILE_NAME: &str = "limit";
 
 impl Job {
     pub(super) fn prepare_closed(&self, folder: &Path) -> Measured {
@@ -24,6 +35,11 @@ impl Job {
     }
 
     pub(super) fn prepare_compacted(&self, folder: &Path) -> Measured {
+        if self.engine == Engine::Limit {
+            std::fs::create_dir_all(folder)?;
+            std::fs::write(folder.join(LIMIT_FILE_NAME), vec![0x5a; self.snapshot_bytes()?])?;
+            return Ok(Vec::new());
+        }
         if self.engine == Engine::PersistentKv {
             // Its snapshot begins with the last write, and dropping the store waits for it.
             let setup = Setup { snapshot_interval: Some(self.entries), ..self.setup() };
@@ -44,12 +60,56 @@ impl Job {
     }
 
     pub(super) fn open(&self, folder: &Path) -> Measured {
+        if self.engine == Engine::Limit {
+            return self.read_and_checksum(&folder.join(LIMIT_FILE_NAME));
+        }
         let setup = Setup { compacts: self.kind != Kind::OpenLog, ..self.setup() };
         let start = Instant::now();
         let map = open(self.engine, folder, setup)?;
         let time = start.elapsed();
         self.check_len(&*map, self.entries)?;
         map.close()?;
+        Ok(vec![("per_second", rate(self.entries, time))])
+    }
+
+    /// Keys and values as a snapshot has them, with headers and padding.
+    fn snapshot_bytes(&self) -> Result<usize, Error> {
+        Ok(usize::try_from(self.entries * self.payload_bytes() * 103 / 100)?)
+    }
+
+    /// What no store can do without that has everything in memory and nothing damaged: reads as many bytes with all
+    /// cores into memory that it did not have before, and checksums them. No key is hashed, and nothing can be found.
+    fn read_and_checksum(&self, path: &Path) -> Measured {
+        let bytes = u64::try_from(self.snapshot_bytes()?)?;
+        let start = Instant::now();
+        let file = StdFs.open(path, Access::Read)?;
+        let (file, next) = (&*file, &AtomicU64::new(0));
+        let read = || -> Result<(Vec<Vec<u8>>, u32), Error> {
+            let (mut pieces, mut checksums) = (Vec::new(), 0);
+            loop {
+                let offset = next.fetch_add(READ_BYTES as u64, Ordering::Relaxed);
+                if offset >= bytes {
+                    return Ok((pieces, checksums));
+                }
+                let mut piece = vec![0; READ_BYTES.min(usize::try_from(bytes - offset)?)];
+                if file.read_at(offset, &mut piece)? != piece.len() {
+                    return Err("the file is shorter than it was made".into());
+                }
+                checksums ^= piece.chunks(BLOCK_BYTES).map(body_checksum).fold(0, |a, b| a ^ b);
+                pieces.push(piece);
+            }
+        };
+        let threads = available_parallelism()?.get();
+        let held = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(read)).collect();
+            let ends = threads.into_iter().map(|thread| thread.join().map_err(|_| "a panic")?);
+            ends.collect::<Result<Vec<_>, Error>>()
+        })?;
+        let time = start.elapsed();
+        let pieces = held.iter().flat_map(|(pieces, _)| pieces);
+        if pieces.map(Vec::len).sum::<usize>() != self.snapshot_bytes()? {
+            return Err("not all was read".into());
+        }
         Ok(vec![("per_second", rate(self.entries, time))])
     }
 }

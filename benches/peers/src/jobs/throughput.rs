@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::{Job, Kind, Measured, THREADS, float, rate};
 use crate::Error;
+use crate::engines::bare::Bare;
 use crate::engines::probe::Probe;
 use crate::engines::{Engine, Level, Map, open};
 use crate::workload::{Chooser, Keys, Random, Zipf, fill, key, value};
@@ -39,14 +40,23 @@ const READS: Mix = Mix { reads_percent: 100, reads_first: false, is_latest: fals
 
 impl Job {
     pub(super) fn insert(&self, folder: &Path) -> Measured {
-        let map = open(self.engine, folder, self.setup())?;
+        let map: Box<dyn Map> = match self.engine {
+            Engine::Limit => Box::new(Bare::new(self.entries, self.value_len())?),
+            _ => open(self.engine, folder, self.setup())?,
+        };
         let time = self.on_parts(|from, to| self.insert_range(&*map, from, to))?;
         self.check_len(&*map, self.entries)?;
         Ok(vec![("per_second", rate(self.entries, time))])
     }
 
     pub(super) fn overwrite(&self, folder: &Path) -> Measured {
-        let map = self.open_loaded(folder)?;
+        let map: Box<dyn Map> = match self.engine {
+            Engine::Limit => Box::new(Bare::new(self.entries, self.value_len())?),
+            _ => self.open_loaded(folder)?,
+        };
+        if self.engine == Engine::Limit {
+            self.insert_range(&*map, 0, self.entries)?;
+        }
         let per_second = self.overwrites(&*map)?;
         self.check_len(&*map, self.entries)?;
         Ok(vec![("per_second", per_second)])

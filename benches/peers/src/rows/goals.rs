@@ -11,11 +11,14 @@ const POWER_PEERS: &[Engine] = &Engine::DURABLE_PEERS;
 // What the figures are made of, by profiles (perf) of these jobs on two virtual cores; docs/design.md has more.
 const INSERT: &str = "A fifth of an insert waits for the table's cache line, although that is asked for before the \
     frame is encoded and logged; a seventh is page faults of fresh memory, a tenth the checksums, a fifteenth \
-    the table's growth. DashMap and papaya write no log.";
+    the table's growth. DashMap and papaya write no log. The limit has tables of their final size, and logs to its \
+    thread's own memory.";
 const INSERT_TWO: &str = "A fifth of all processor time goes to threads behind the writers: the log's pages 14 %, \
-    snapshots 5, syncs 2. Of the writers' own a tenth is the zeroing of fresh memory, and each insert takes the log's lock.";
+    snapshots 5, syncs 2. Of the writers' own a tenth is the zeroing of fresh memory, and each insert takes the log's lock. \
+    The limit, which has neither log nor threads behind it, says how much the second core can add.";
 const OVERWRITE: &str = "A fifth of all processor time is work behind the writers: compaction 13 %, the log's pages 7, \
-    syncs 2. More than a third of the writers' own waits for the old record. DashMap writes no log.";
+    syncs 2. More than a third of the writers' own waits for the old record. DashMap writes no log. The limit waits for \
+    the same two lines of memory, and what it logs no other thread and no disk sees.";
 const GET: &str = "Three fifths of a get wait for the record's cache line, a tenth for the table's. The limit \
     has these two waits and nothing else: no lock, no hash, no table that can grow.";
 const GET_MANY: &str = "The sixteen keys' lines of the table are read together, then those of their records. Both \
@@ -30,7 +33,7 @@ const PIPELINED: &str = "One thread inserts, and what it writes when it is told 
 const MEMORY: &str = "Beside keys and values there are the tables (a cache line for nine entries, never all \
     full), lengths, and what chunks have free.";
 const OPEN: &str = "Blocks are read from the page cache, checked, and each key is hashed and put into the \
-    table; both engines use all cores.";
+    table; both engines use all cores. The limit reads and checksums as many bytes and can find none of them.";
 const SNAPSHOT: &str = "Records lie anywhere in memory and are copied in the order of hashes, with all cores where nobody \
     writes: two fifths of the time, as much again is the system's copy into the page cache. The fifth snapshot of a \
     process: the first ones go to memory that the host has to find, for twice as long.";
@@ -75,7 +78,8 @@ fn insert_rows(scale: Scale, rows: &mut Vec<Row>) {
         .floor(1.5)
         .against(Engine::Papaya, Some(2.0))
         .against(Engine::PersistentKv, Some(4.0))
-        .against(Engine::SurrealMx, Some(8.0));
+        .against(Engine::SurrealMx, Some(8.0))
+        .against(Engine::Limit, None);
     let row = if scale.is_quick {
         row
     } else {
@@ -91,7 +95,8 @@ fn insert_rows(scale: Scale, rows: &mut Vec<Row>) {
             .note(INSERT_TWO)
             .rounds(scale.rounds)
             .rank(Rank::Goal)
-            .against_job("pkv, 1 thread", one, Some(1.5)),
+            .against_job("pkv, 1 thread", one, Some(1.5))
+            .against(Engine::Limit, None),
     );
 }
 
@@ -103,7 +108,8 @@ fn overwrite_rows(scale: Scale, rows: &mut Vec<Row>) {
         .rounds(scale.rounds)
         .rank(Rank::Goal)
         .against(Engine::DashMap, Some(2.0))
-        .against(Engine::Papaya, Some(6.0));
+        .against(Engine::Papaya, Some(6.0))
+        .against(Engine::Limit, None);
     rows.push(if scale.is_quick { row } else { row.beside(POWER_PEERS) });
 }
 
@@ -279,7 +285,8 @@ fn open_rows(scale: Scale, rows: &mut Vec<Row>) {
         .goal(Goal::AtLeast(10e6))
         .prepared(Kind::PrepareCompacted, false)
         .against(Engine::PersistentKv, Some(25.0))
-        .floor(12.0);
+        .floor(12.0)
+        .against(Engine::Limit, None);
     rows.push(with_surrealmx(row));
     let replay = Job { kind: Kind::OpenLog, ..open };
     let row = Row::new("replay", format!("opening a log of {what} frames"), replay)
