@@ -42,6 +42,7 @@ const SET: &str = "crates/pkv-snapshot-set/src/file_snapshot_set.rs";
 const PUBLISH: &str = "crates/pkv-snapshot-set/src/publish.rs";
 const FRAME: &str = "crates/pkv-format/src/frame.rs";
 const COMMIT: &str = "crates/pkv-store/src/log/commit.rs";
+const PASS: &str = "crates/pkv-store/src/log/pass.rs";
 const CORE: &str = "crates/pkv-store/src/core.rs";
 const COMPACT: &str = "crates/pkv-store/src/compact.rs";
 const LOAD: &str = "crates/pkv-store/src/recover/load.rs";
@@ -135,7 +136,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "drop a log sync",
-        file: COMMIT,
+        file: PASS,
         find: "self.released_to());\n        self.log.file.sync_data()",
         replace: "self.released_to());\n        Ok(())",
         catch: store(&[POWER_CUT]),
@@ -175,7 +176,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "acknowledge before everything lower is durable",
-        file: COMMIT,
+        file: PASS,
         find: "        if seq > self.durable_seq() {\n",
         replace: "        let seq = tail.last_seq;\n        if seq > self.durable_seq() {\n",
         catch: store(&["crash_threads::a_power_cut_amid_threads_leaves_a_prefix"]),
@@ -196,7 +197,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "retry a failed sync",
-        file: COMMIT,
+        file: PASS,
         find: "self.released_to());\n        self.log.file.sync_data()",
         replace: "self.released_to());\n        self.log.file.sync_data().or_else(|_| self.log.file.sync_data())",
         catch: store(&["faults::every_call_may_fail_mapped"]),
@@ -245,7 +246,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a watermark that speaks only for the newest file",
-        file: COMMIT,
+        file: PASS,
         find: "            .try_for_each(|log| log.make_durable(&self.folder))",
         replace: "            .try_for_each(|_| pkv_fs::Result::Ok(()))",
         catch: store(&["crash_sim::a_link_in_the_middle"]),
@@ -315,7 +316,7 @@ const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a segment rotated away during a sync counts as synced",
-        file: COMMIT,
+        file: PASS,
         find: "        for _ in &behind {\n            if let",
         replace: "        while !tail.behind.is_empty() {\n            if let",
         catch: orders(&["nobody_is_told"]),

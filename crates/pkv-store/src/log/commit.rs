@@ -1,22 +1,16 @@
 //! Group commit: one sync for all frames appended so far, whoever waits for them.
 //!
 //! The first waiter becomes the leader: it waits a moment for others (`group.rs`), notes the end of the log, syncs every
-//! file that has unsynced frames, oldest first, and wakes those it was for. Who comes meanwhile waits for the next sync, and
+//! file that has unsynced frames (`pass.rs`), and wakes those it was for. Who comes meanwhile waits for the next sync, and
 //! the first of them for the lead. A failed sync poisons the log for good: the kernel has marked the pages clean, so a
 //! second sync that succeeds would prove nothing.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use pkv_format::Successor;
-use pkv_fs::{Access, Segment};
-use pkv_snapshot_set::LOCK_FILE_NAME;
 
 use super::callbacks::{Callback, Callbacks, Notifier, Outcomes};
 use super::group::Group;
-use super::{Active, Behind, Log, Retired, State};
+use super::{Log, State};
 use crate::error::{Error, Result};
-use crate::folder::{Folder, LogFile, root_seed};
 use crate::health::Cause;
 use crate::histogram::{Histogram, Timings};
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -121,6 +115,17 @@ impl Gathering {
 impl Commit {
     pub(super) fn syncs(&self) -> u64 {
         self.syncs.load(Ordering::Relaxed)
+    }
+
+    /// Syncs begin.
+    pub(super) fn count_pass(&self) {
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those that began then have ended: what came before them is synced.
+    pub(super) fn passed(&self, started: Instant) {
+        self.sync_times.count_since(started);
+        *self.unsynced_since.0.lock() = started;
     }
 
     pub(super) fn sync_times(&self) -> Histogram {
@@ -288,63 +293,6 @@ impl Log {
         // Whoever comes meanwhile does not know what this syncs, and leads the next.
         waiting.lead = Lead::Syncing(0);
         Leader { log: self }
-    }
-
-    /// Syncs every file with unsynced frames, oldest first, up to the end noted at the start.
-    ///
-    /// Oldest first, because a watermark speaks for all files: a later frame must never count as durable
-    /// while an earlier one is not.
-    fn sync_pass(&self) -> Result<u64, Cause> {
-        let (behind, current, seq, bytes) = {
-            let tail = self.tail.lock();
-            match &tail.state {
-                State::Open | State::Closing => {}
-                State::Poisoned(cause) => return Err(cause.clone()),
-                State::Closed => return Err(Cause::other("the store is closed".into())),
-            }
-            let current = tail.current.as_ref().map(Current::of);
-            (tail.behind.clone(), current, tail.last_seq, tail.appended_bytes)
-        };
-        let started = Instant::now();
-        self.commit.syncs.fetch_add(1, Ordering::Relaxed);
-        let synced = behind
-            .iter()
-            .try_for_each(|log| log.make_durable(&self.folder))
-            .and_then(|()| current.as_ref().map_or(Ok(()), Current::make_durable));
-        if let Err(error) = synced {
-            let cause = Cause::fs(error);
-            self.poison(cause.clone());
-            return Err(cause);
-        }
-        self.commit.sync_times.count_since(started);
-        // What came before this pass is synced.
-        *self.commit.unsynced_since.0.lock() = started;
-
-        let mut tail = self.tail.lock();
-        for _ in &behind {
-            if let Some(Behind::Segment { log, segment, end }) = tail.behind.pop_front() {
-                tail.retired.push(Retired { log, segment: Some(segment), end });
-            }
-        }
-        if let (Some(active), Some(current)) = (&mut tail.current, current)
-            && active.log.ordinal == current.log.ordinal
-        {
-            active.released = current.released_to();
-        }
-        tail.last_sync_bytes = bytes - tail.synced_bytes;
-        tail.synced_bytes = bytes;
-        tail.mark_unsynced = false;
-        if seq > self.durable_seq() {
-            self.durable_seq.store(seq, Ordering::Release);
-            tail.mark_due = Some(seq);
-        }
-        let retired = !tail.retired.is_empty();
-        drop(tail);
-        if retired {
-            self.keeper_wanted.notify_one();
-        }
-        self.room.notify_all();
-        Ok(seq)
     }
 
     /// Has the sync thread sync what was appended so far, and does not wait for it.
@@ -549,72 +497,6 @@ impl Log {
         let any = !self.commit.waiting.lock().callbacks.is_empty();
         if any {
             self.resolve();
-        }
-    }
-}
-
-/// Less than this is synced as it is mapped: taking it out of the mapping would cost more than it saves.
-const RELEASED_BYTES_MIN: u64 = 256 * 1024;
-/// Pages that stay mapped behind the end of the log, so that the one that is written next is never let go.
-const KEPT_MAPPED_BYTES: u64 = 16 * 1024;
-
-/// The segment in use, as it was when a sync began.
-struct Current {
-    log: LogFile,
-    segment: Arc<dyn Segment>,
-    released: u64,
-    end: u64,
-}
-
-impl Current {
-    fn of(active: &Active) -> Self {
-        Self {
-            log: active.log.clone(),
-            segment: Arc::clone(&active.segment),
-            released: active.released,
-            end: active.end,
-        }
-    }
-
-    /// Up to where pages need not stay mapped any more.
-    fn released_to(&self) -> u64 {
-        let to = self.end.saturating_sub(KEPT_MAPPED_BYTES) / 4096 * 4096;
-        if to > self.released + RELEASED_BYTES_MIN { to } else { self.released }
-    }
-
-    fn make_durable(&self) -> pkv_fs::Result<()> {
-        release(&*self.segment, self.released, self.released_to());
-        self.log.file.sync_data()
-    }
-}
-
-/// Takes what is about to be synced out of the mapping: see [`Segment::release`].
-fn release(segment: &dyn Segment, from: u64, to: u64) {
-    if to > from + RELEASED_BYTES_MIN {
-        // Where it fails the sync takes longer, and that is all.
-        let _ = segment.release(from, to - from);
-    }
-}
-
-impl Behind {
-    fn make_durable(&self, folder: &Folder) -> pkv_fs::Result<()> {
-        match self {
-            Behind::Segment { log, segment, end } => {
-                release(&**segment, 0, *end);
-                log.file.sync_data()
-            }
-            Behind::Successor { previous, ordinal, salt } => {
-                let file = folder.fs.open(&previous.path, Access::Write)?;
-                let record = Successor { ordinal: *ordinal, salt: *salt }.encode(previous.seed);
-                file.write_at(pkv_format::SUCCESSOR_OFFSET, &record)?;
-                file.sync_data()
-            }
-            Behind::Root { ordinal, salt } => {
-                let file = folder.fs.open(&folder.dir.join(LOCK_FILE_NAME), Access::Write)?;
-                let record = Successor { ordinal: *ordinal, salt: *salt }.encode(root_seed());
-                file.write_at(pkv_format::SUCCESSOR_OFFSET, &record)?;
-                file.sync_data()
-            }
         }
     }
 }

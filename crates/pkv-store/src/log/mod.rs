@@ -14,6 +14,7 @@ mod commit;
 mod group;
 mod keeper;
 mod pages;
+mod pass;
 mod reserve;
 mod state;
 #[cfg(test)]
