@@ -303,9 +303,16 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "who was to make the next sync needs none and tells nobody",
         file: COMMIT,
-        find: "        if is_settled && waiting.sync_number < sync_number {\n",
-        replace: "        if is_settled && waiting.sync_number > sync_number {\n",
+        find: "        waiting.heir_of = 0;\n        drop(waiting);\n        self.commit.rounds_of(sync_number).end();\n        Ok(self.commit.waiting.lock())\n",
+        replace: "        Ok(waiting)\n",
         catch: orders(&["who_waits_for"]),
+    },
+    Mutant {
+        name: "who was to make the next sync sees the log poisoned and makes none",
+        file: COMMIT,
+        find: "        if self.durable_seq() < seq {\n            return self.sync_as_leader(waiting, seq);\n        }\n",
+        replace: "        if self.durable_seq() < seq {\n            return Ok(waiting);\n        }\n",
+        catch: orders(&["a_failed_write"]),
     },
     Mutant {
         name: "who waits for the next sync waits for the one under way",

@@ -316,6 +316,40 @@ fn a_failed_sync_answers_everybody_and_ends_it() {
     });
 }
 
+/// One write of the log fails, whichever it is, while others wait for a sync: all are answered. Who was to make the next
+/// sync once saw the log poisoned just when the lead was free, and left those asleep who relied on it.
+#[test]
+fn a_failed_write_leaves_nobody_waiting_for_a_sync() {
+    in_many_orders("a failed write", || {
+        let fs = disk();
+        // No thread of the store wakes those who were forgotten.
+        let options = options(&fs, LogWay::Written).background(false);
+        let store = Arc::new(ByteStore::open(Path::new(DIR), &options).unwrap());
+        drop(options);
+        // Before the first writes a log is made.
+        store.insert(b"first", b"", Durability::Power).unwrap();
+        let nth = shuttle::rand::thread_rng().gen_range(4..20);
+        fs.inject(Fault::once(Op::Write, nth, FaultKind::Eio));
+        let writers: Vec<_> = (0..4)
+            .map(|writer: u8| {
+                let store = store.clone();
+                thread::spawn(move || {
+                    for n in 0..5 {
+                        match store.insert(&[writer, n], b"value", Durability::Power) {
+                            Ok(written) => assert!(store.durable_seq() >= written.seq),
+                            Err(Error::Unconfirmed { .. } | Error::Poisoned(_)) => {}
+                            Err(error) => panic!("{error}"),
+                        }
+                    }
+                })
+            })
+            .collect();
+        join(writers);
+        let poisoned = matches!(store.health(), Health::Poisoned(_));
+        assert_eq!(close(store, &fs).is_err(), poisoned);
+    });
+}
+
 /// A store that is closed with callbacks outstanding and a compaction due: each is told, the threads
 /// are gone, and opening finds everything, with nothing torn.
 #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::callbacks::{Callback, Callbacks, Notifier, Outcomes};
 use super::group::Group;
+use super::pass::Unsynced;
 use super::{Log, State};
 use crate::error::{Error, Result};
 use crate::health::Cause;
@@ -200,7 +201,7 @@ impl Log {
                 }
                 Lead::Syncing(to) if seq <= to => waiting.sync_number,
                 Lead::Syncing(_) if waiting.heir_of <= waiting.sync_number => {
-                    waiting = self.wait_for_lead(waiting, seq);
+                    waiting = self.wait_for_lead(waiting, seq)?;
                     continue;
                 }
                 Lead::Gathering | Lead::Syncing(_) => waiting.sync_number + 1,
@@ -227,12 +228,12 @@ impl Log {
         self.commit.gather(&mut waiting);
         // 3.
         let joined = waiting.group.begin();
-        waiting.lead = Lead::Syncing(self.last_seq());
+        let unsynced = self.lead_sync(&mut waiting);
         waiting.sync_number += 1;
         drop(waiting);
         let lead = Leader { log: self };
         let started = Instant::now();
-        let synced = self.sync_pass();
+        let synced = self.sync_pass(unsynced);
         self.commit.waiting.lock().group.end(joined, started.elapsed());
         // 4. and 5.
         drop(lead);
@@ -243,26 +244,38 @@ impl Log {
         }
     }
 
-    /// Waits as the heir of the lead until it is free, or another was quicker and the next sync has begun.
+    /// Waits as the heir of the lead until it is free and makes the next sync, unless another was quicker.
+    ///
+    /// Others rely on that sync, so it is made or they are woken: also where the log was poisoned meanwhile, which the
+    /// sync finds.
     fn wait_for_lead<'a>(
         &'a self,
         mut waiting: MutexGuard<'a, Waiting>,
         seq: u64,
-    ) -> MutexGuard<'a, Waiting> {
+    ) -> Result<MutexGuard<'a, Waiting>> {
         let sync_number = waiting.sync_number + 1;
         waiting.heir_of = sync_number;
         while waiting.lead != Lead::Free && waiting.sync_number < sync_number {
             self.commit.lead_freed.wait(&mut waiting);
         }
-        let is_settled = self.durable_seq() >= seq || self.poisoned().is_some();
-        if is_settled && waiting.sync_number < sync_number {
-            // Nobody leads it: the others who wait for it look for themselves.
-            waiting.heir_of = 0;
-            drop(waiting);
-            self.commit.rounds_of(sync_number).end();
-            waiting = self.commit.waiting.lock();
+        if waiting.sync_number >= sync_number {
+            return Ok(waiting);
         }
-        waiting
+        if self.durable_seq() < seq {
+            return self.sync_as_leader(waiting, seq);
+        }
+        // Who had the lead for something else has synced this, too.
+        waiting.heir_of = 0;
+        drop(waiting);
+        self.commit.rounds_of(sync_number).end();
+        Ok(self.commit.waiting.lock())
+    }
+
+    /// Notes what is to be synced, and that it is. Whoever comes later finds out whether that is enough.
+    fn lead_sync(&self, waiting: &mut MutexGuard<'_, Waiting>) -> Result<Unsynced, Cause> {
+        let unsynced = self.unsynced();
+        waiting.lead = Lead::Syncing(unsynced.as_ref().map_or(0, |unsynced| unsynced.seq));
+        unsynced
     }
 
     /// Makes everything appended so far durable.
@@ -277,22 +290,23 @@ impl Log {
     /// Syncs even where everything is synced: links and marks count as unsynced nowhere else.
     pub(crate) fn sync_all(&self) -> Result<()> {
         self.sync()?;
-        let lead = self.lead();
-        let synced = self.sync_pass();
+        let mut waiting = self.wait_for_free_lead();
+        let unsynced = self.lead_sync(&mut waiting);
+        drop(waiting);
+        let lead = Leader { log: self };
+        let synced = self.sync_pass(unsynced);
         drop(lead);
         synced.map(drop).map_err(Error::Poisoned)
     }
 
-    /// Waits for the lead and takes it. Whoever syncs a log has it: a failure is told by the system to one
+    /// Waits for the lead, to be taken by the caller. Whoever syncs a log has it: a failure is told by the system to one
     /// of two syncs of a file that overlap, and the other would acknowledge what is not there.
-    fn lead(&self) -> Leader<'_> {
+    fn wait_for_free_lead(&self) -> MutexGuard<'_, Waiting> {
         let mut waiting = self.commit.waiting.lock();
         while waiting.lead != Lead::Free {
             self.commit.lead_freed.wait(&mut waiting);
         }
-        // Whoever comes meanwhile does not know what this syncs, and leads the next.
-        waiting.lead = Lead::Syncing(0);
-        Leader { log: self }
+        waiting
     }
 
     /// Has the sync thread sync what was appended so far, and does not wait for it.
@@ -426,7 +440,9 @@ impl Log {
     /// Makes the last watermark durable when writing has paused, so that damage to the last group of a
     /// killed store is known as damage.
     pub(super) fn sync_idle_mark(&self) {
-        let _lead = self.lead();
+        // No write is synced by it, so whoever comes meanwhile makes the next sync.
+        self.wait_for_free_lead().lead = Lead::Syncing(0);
+        let _lead = Leader { log: self };
         let file = {
             let mut tail = self.tail.lock();
             self.wait_for_zeros(&mut tail);

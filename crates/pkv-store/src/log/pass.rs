@@ -1,5 +1,6 @@
 //! One pass of syncs over the logs' files.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,21 +19,25 @@ const RELEASED_BYTES_MIN: u64 = 256 * 1024;
 const KEPT_MAPPED_BYTES: u64 = 16 * 1024;
 
 impl Log {
-    /// Syncs every file with unsynced frames, oldest first, up to the end noted at the start.
+    /// What a sync that begins now has to sync.
+    pub(super) fn unsynced(&self) -> Result<Unsynced, Cause> {
+        let tail = self.tail.lock();
+        match &tail.state {
+            State::Open | State::Closing => {}
+            State::Poisoned(cause) => return Err(cause.clone()),
+            State::Closed => return Err(Cause::other("the store is closed".into())),
+        }
+        let current = tail.current.as_ref().map(Current::of);
+        let (behind, seq, bytes) = (tail.behind.clone(), tail.last_seq, tail.appended_bytes);
+        Ok(Unsynced { behind, current, seq, bytes })
+    }
+
+    /// Syncs every file with unsynced frames, oldest first, up to the end noted at the start. The caller has the lead.
     ///
     /// Oldest first, because a watermark speaks for all files: a later frame must never count as durable
     /// while an earlier one is not.
-    pub(super) fn sync_pass(&self) -> Result<u64, Cause> {
-        let (behind, current, seq, bytes) = {
-            let tail = self.tail.lock();
-            match &tail.state {
-                State::Open | State::Closing => {}
-                State::Poisoned(cause) => return Err(cause.clone()),
-                State::Closed => return Err(Cause::other("the store is closed".into())),
-            }
-            let current = tail.current.as_ref().map(Current::of);
-            (tail.behind.clone(), current, tail.last_seq, tail.appended_bytes)
-        };
+    pub(super) fn sync_pass(&self, unsynced: Result<Unsynced, Cause>) -> Result<u64, Cause> {
+        let Unsynced { behind, current, seq, bytes } = unsynced?;
         let started = Instant::now();
         self.commit.count_pass();
         let synced = behind
@@ -72,6 +77,15 @@ impl Log {
         self.room.notify_all();
         Ok(seq)
     }
+}
+
+/// What is to be synced, as it was when a sync began.
+pub(super) struct Unsynced {
+    behind: VecDeque<Behind>,
+    current: Option<Current>,
+    /// All writes up to this are in these files.
+    pub(super) seq: u64,
+    bytes: u64,
 }
 
 /// The segment in use, as it was when a sync began.
