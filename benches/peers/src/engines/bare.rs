@@ -1,6 +1,7 @@
 //! The limit of writes: what is left when a map has a log that is never written anywhere.
 
 use std::cell::RefCell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pkv_format::body_checksum;
@@ -15,17 +16,21 @@ const SHARDS: usize = 1024;
 const HEADER_BYTES: usize = 24;
 const LOG_BYTES: usize = 256 * 1024;
 
-/// Tables of references into arrays of records, both of their final size from the beginning. A write locks a shard that
-/// nobody else wants, waits for two lines of memory that depend on each other, checksums its frame and copies it into
-/// memory of its own thread. It shares no log, orders nothing, grows nothing and has no thread behind it.
+/// Tables of references into arrays of records, both of their final size from the beginning. A write asks for the line of
+/// its table, checksums its frame and copies it into memory of its own thread; then it locks a shard that nobody else wants,
+/// reads the line, and waits for that of the record. It shares no log, orders nothing, grows nothing and has no thread behind
+/// it. What is left is this shape of a map in small pages, on this machine.
 pub(crate) struct Bare {
-    shards: Vec<Mutex<Shard>>,
+    shards: Vec<Shard>,
     record_bytes: usize,
 }
 
+/// On lines of its own: two, since processors fetch lines in pairs.
+#[repr(align(128))]
 struct Shard {
-    slots: Vec<u32>,
-    records: Vec<u8>,
+    /// Changed with `records` locked.
+    slots: Box<[AtomicU32]>,
+    records: Mutex<Vec<u8>>,
 }
 
 const EMPTY: u32 = u32::MAX;
@@ -41,11 +46,12 @@ impl Bare {
         // A shard gets a 1024th, and by chance some more.
         let entries = usize::try_from(entries)? / SHARDS;
         let room = entries + entries / 4 + 64;
-        let shard = || Shard {
-            slots: vec![EMPTY; (2 * room).next_power_of_two()],
-            records: Vec::with_capacity(room * record_bytes),
+        let slots = (2 * room).next_power_of_two();
+        let shard = |_| Shard {
+            slots: (0..slots).map(|_| AtomicU32::new(EMPTY)).collect(),
+            records: Mutex::new(Vec::with_capacity(room * record_bytes)),
         };
-        Ok(Self { shards: (0..SHARDS).map(|_| Mutex::new(shard())).collect(), record_bytes })
+        Ok(Self { shards: (0..SHARDS).map(shard).collect(), record_bytes })
     }
 
     /// Keys are random already: eight of their bytes are a hash.
@@ -55,8 +61,8 @@ impl Bare {
         usize::try_from(u64::from_le_bytes(front)).unwrap_or(0)
     }
 
-    fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(shard: &Shard) -> MutexGuard<'_, Vec<u8>> {
+        shard.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -66,23 +72,25 @@ impl Map for Bare {
             return Err("the limit has values of one size".into());
         }
         let hash = Self::hash(key);
-        let mut shard = Self::lock(&self.shards[hash % SHARDS]);
+        let shard = &self.shards[hash % SHARDS];
         let mut at = (hash / SHARDS) % shard.slots.len();
         pkv_fs::prefetch(&shard.slots[at]);
         log(key, value);
+        let mut records = Self::lock(shard);
         loop {
-            if shard.slots[at] == EMPTY {
-                let number = shard.records.len() / self.record_bytes;
+            let number = shard.slots[at].load(Ordering::Relaxed);
+            if number == EMPTY {
+                let number = records.len() / self.record_bytes;
                 if 2 * number >= shard.slots.len() {
                     return Err("the limit has no room for more".into());
                 }
-                shard.slots[at] = u32::try_from(number)?;
-                shard.records.extend_from_slice(key);
-                shard.records.extend_from_slice(value);
+                shard.slots[at].store(u32::try_from(number)?, Ordering::Relaxed);
+                records.extend_from_slice(key);
+                records.extend_from_slice(value);
                 return Ok(());
             }
-            let from = usize::try_from(shard.slots[at])? * self.record_bytes;
-            let record = &mut shard.records[from..from + self.record_bytes];
+            let from = usize::try_from(number)? * self.record_bytes;
+            let record = &mut records[from..from + self.record_bytes];
             if &record[..KEY_BYTES] == key {
                 record[KEY_BYTES..].copy_from_slice(value);
                 return Ok(());
@@ -100,7 +108,7 @@ impl Map for Bare {
     }
 
     fn len(&self) -> Result<u64, Error> {
-        let records = |shard| Self::lock(shard).records.len() / self.record_bytes;
+        let records = |shard| Self::lock(shard).len() / self.record_bytes;
         Ok(count(self.shards.iter().map(records).sum()))
     }
 
@@ -137,12 +145,7 @@ mod tests {
             assert_eq!(map.len().unwrap(), 5000);
         }
         let shards: Vec<_> = map.shards.iter().map(Bare::lock).collect();
-        assert!(
-            shards
-                .iter()
-                .flat_map(|shard| shard.records.chunks(116))
-                .all(|it| it[16..] == [1; 100])
-        );
+        assert!(shards.iter().flat_map(|shard| shard.chunks(116)).all(|it| it[16..] == [1; 100]));
         drop(shards);
         assert!(map.insert(&key(0), b"short").is_err());
     }

@@ -36,8 +36,10 @@ impl Job {
 
     pub(super) fn prepare_compacted(&self, folder: &Path) -> Measured {
         if self.engine == Engine::Limit {
-            std::fs::create_dir_all(folder)?;
-            std::fs::write(folder.join(LIMIT_FILE_NAME), vec![0x5a; self.snapshot_bytes()?])?;
+            StdFs.create_dir(folder)?;
+            let file = StdFs.create_new(&folder.join(LIMIT_FILE_NAME))?;
+            file.write_at(0, &vec![0x5a; self.snapshot_bytes()?])?;
+            file.sync_data()?;
             return Ok(Vec::new());
         }
         if self.engine == Engine::PersistentKv {
@@ -77,8 +79,8 @@ impl Job {
         Ok(usize::try_from(self.entries * self.payload_bytes() * 103 / 100)?)
     }
 
-    /// What no store can do without that has everything in memory and nothing damaged: reads as many bytes with all
-    /// cores into memory that it did not have before, and checksums them. No key is hashed, and nothing can be found.
+    /// Reads as many bytes as a snapshot has with all cores into memory that it did not have before, as opening does, and
+    /// checksums them. No key is hashed, and nothing can be found.
     fn read_and_checksum(&self, path: &Path) -> Measured {
         let bytes = u64::try_from(self.snapshot_bytes()?)?;
         let start = Instant::now();
@@ -91,7 +93,10 @@ impl Job {
                 if offset >= bytes {
                     return Ok((pieces, checksums));
                 }
-                let mut piece = vec![0; READ_BYTES.min(usize::try_from(bytes - offset)?)];
+                let len = READ_BYTES.min(usize::try_from(bytes - offset)?);
+                let mut piece: Vec<u8> = Vec::with_capacity(len);
+                pkv_fs::populate_memory(piece.spare_capacity_mut());
+                piece.resize(len, 0);
                 if file.read_at(offset, &mut piece)? != piece.len() {
                     return Err("the file is shorter than it was made".into());
                 }

@@ -36,7 +36,7 @@ use crate::frame::{
 };
 use crate::health::Cause;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, lock_soon};
 use crate::watch::Hub;
 
 use commit::Commit;
@@ -312,7 +312,7 @@ impl Log {
     /// the death of the process. Called with the locks of the frame's shards held, so that the order of
     /// the log is the order of the map.
     pub(crate) fn append(&self, frame: &mut Frame) -> Result<u64, Refused> {
-        let mut tail = self.tail.lock();
+        let mut tail = lock_soon(&self.tail);
         self.admit(&mut tail, frame.len())?;
         self.write_due_mark(&mut tail)?;
         let seq = tail.last_seq + 1;

@@ -35,3 +35,30 @@ pub(crate) use self::shuttle::{
     Condvar, Mutex, MutexGuard, Rounds, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic, mpsc,
     thread,
 };
+
+/// How often [`lock_soon`] looks: about a microsecond.
+#[cfg(not(any(pkv_shuttle, pkv_stress)))]
+const LOOKS: u32 = 100;
+
+/// Locks what others hold for some dozens of nanoseconds. `parking_lot` gives its processor away after a fifth of a
+/// microsecond, and to sleep and be woken takes several: two threads that insert came to 3.8 to 3.9 M/s with this, and to
+/// 3.6 to 3.7 without.
+#[cfg(not(any(pkv_shuttle, pkv_stress)))]
+#[inline]
+pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    for _ in 0..LOOKS {
+        if !mutex.is_locked()
+            && let Some(guard) = mutex.try_lock()
+        {
+            return guard;
+        }
+        std::hint::spin_loop();
+    }
+    mutex.lock()
+}
+
+/// The same, where each look would be a step of its own.
+#[cfg(any(pkv_shuttle, pkv_stress))]
+pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock()
+}
