@@ -101,10 +101,14 @@ pub(crate) struct Previous {
 }
 
 /// The log. See the module's words.
+///
+/// What each append changes stands on the first cache line, with the lock: each line more would have to come from the
+/// processor that appended last.
 #[derive(Debug)]
+#[repr(C, align(128))]
 pub(crate) struct Log {
-    folder: Arc<Folder>,
-    settings: LogSettings,
+    /// The last appended sequence number. Written with `tail` held.
+    last_seq: AtomicU64,
     tail: Mutex<Tail>,
     /// With `tail`: there is room again, or a reason why not.
     room: Condvar,
@@ -115,59 +119,57 @@ pub(crate) struct Log {
     commit: Commit,
     /// Everything up to this sequence number is synced. Written with `tail` held.
     durable_seq: AtomicU64,
-    /// The last appended sequence number. Written with `tail` held.
-    last_seq: AtomicU64,
+    folder: Arc<Folder>,
+    settings: LogSettings,
 }
 
-/// Everything that appending changes.
+/// Everything that appending changes. What each append changes comes first; see [`Log`].
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says whether one thread sleeps or has to do something"
-)]
+#[repr(C)]
 struct Tail {
-    state: State,
+    last_seq: u64,
+    /// Bytes appended since the store was opened.
+    appended_bytes: u64,
+    /// Bytes and number of the logs above the latest full snapshot.
+    log_bytes: u64,
+    populate_asleep: bool,
+    sync_asleep: bool,
+    stop: bool,
+    /// The keeper should ask whether a compaction is due.
+    compaction_asked: bool,
+    /// A writer waits for one, due or not.
+    compaction_waited_for: bool,
+    /// A mark was written behind the last sync.
+    mark_unsynced: bool,
+    making: Making,
     current: Option<Active>,
+    state: State,
+    /// A watermark that moved and has no mark in the log yet.
+    mark_due: Option<u64>,
+    /// How many of the bytes appended are synced.
+    synced_bytes: u64,
+    /// Appending this sequence number asks for a compaction.
+    compact_at_seq: u64,
+    /// The last frame met a full disk and was not written.
+    write_refused: Option<Cause>,
     next: Option<Prepared>,
     previous: Option<Previous>,
     /// Rotated away and not yet synced, oldest first.
     behind: VecDeque<Behind>,
     /// Synced and no longer needed open.
     retired: Vec<Retired>,
-    last_seq: u64,
-    /// Bytes appended since the store was opened, and how many of them are synced.
-    appended_bytes: u64,
-    synced_bytes: u64,
     /// How many bytes the last sync was for.
     last_sync_bytes: u64,
-    /// Bytes and number of the logs above the latest full snapshot.
-    log_bytes: u64,
     log_count: u32,
-    /// Appending this sequence number asks for a compaction.
-    compact_at_seq: u64,
-    /// The keeper should ask whether a compaction is due.
-    compaction_asked: bool,
-    /// A writer waits for one, due or not.
-    compaction_waited_for: bool,
     snapshot_seq: u64,
-    /// A watermark that moved and has no mark in the log yet.
-    mark_due: Option<u64>,
-    /// A mark was written behind the last sync.
-    mark_unsynced: bool,
     /// The size of the segment to prepare next.
     next_segment_bytes: u64,
     /// A writer needs a segment for a frame of this size.
     wanted_bytes: Option<u64>,
     /// Why the last attempt to prepare a segment failed.
     unavailable: Option<Unavailable>,
-    /// The last frame met a full disk and was not written.
-    write_refused: Option<Cause>,
     /// Why compaction fails; writers that wait for it must not wait for ever.
     compaction_failing: Option<Cause>,
-    making: Making,
-    populate_asleep: bool,
-    sync_asleep: bool,
-    stop: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -187,15 +189,16 @@ struct Unavailable {
 
 /// The segment that frames go to.
 #[derive(Debug)]
+#[repr(C)]
 struct Active {
-    log: LogFile,
-    segment: Arc<dyn Segment>,
     /// Where the next frame goes.
     end: u64,
-    /// Pages are touched up to here.
-    populated: u64,
     /// A frame that ends behind it has more pages touched.
     populate_at: u64,
+    /// Pages are touched up to here.
+    populated: u64,
+    segment: Arc<dyn Segment>,
+    log: LogFile,
     /// The page cache holds its pages up to here.
     read_ahead: u64,
     /// Everything before it was synced, and its pages are out of the mapping.
@@ -328,7 +331,9 @@ impl Log {
         }
         active.end = end;
         let populate = end > active.populate_at;
-        tail.write_refused = None;
+        if tail.write_refused.is_some() {
+            tail.write_refused = None;
+        }
         tail.last_seq = seq;
         tail.appended_bytes += frame.len();
         tail.log_bytes += frame.len();

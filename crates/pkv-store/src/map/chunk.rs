@@ -70,7 +70,7 @@ impl NewRecord<'_> {
     }
 }
 
-/// The records of one shard. What a get needs stands first.
+/// The records of one shard. What a get needs stands first, then what each new record changes.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Chunks {
@@ -80,19 +80,19 @@ pub(super) struct Chunks {
     tail: Vec<u8>,
     /// The tail's number; `NONE` before the first.
     tail_number: u32,
+    /// Numbers of freed chunks: the first, and below how many.
+    unused: u32,
+    live_bytes: u64,
+    held_bytes: u64,
+    dead_bytes: u64,
+    unused_numbers: usize,
     /// Dead bytes in each chunk; of an unused number: the next unused number.
     dead_in: Vec<u32>,
     /// Empty chunks for records that were promised room, in the order of their use.
     spares: VecDeque<Vec<u8>>,
-    /// Numbers of freed chunks: the first, and how many.
-    unused: u32,
-    unused_numbers: usize,
     /// The first dead record of each length, by words, and a bit for each length that has one.
     free_lists: Vec<u32>,
     free_lengths: [u64; FREE_LIST_BYTES_MAX / WORD_BYTES / 64],
-    held_bytes: u64,
-    dead_bytes: u64,
-    live_bytes: u64,
 }
 
 impl Default for Chunks {

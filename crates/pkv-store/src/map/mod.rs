@@ -202,18 +202,18 @@ impl Hasher {
     }
 }
 
-/// A shard on cache lines of its own: two, since processors fetch lines in pairs.
+/// A shard on cache lines of its own: in pairs, since processors fetch them so.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 struct Slot {
-    shard: RwLock<Shard>,
-    /// Who gets their votes comes from behind the lock.
-    votes: Votes,
     hot: Hot,
     /// The shard's entries as of its last unlocking, to be read without the lock.
     entries: AtomicU64,
     /// The shard's memory, likewise.
     memory_bytes: AtomicU64,
+    /// Who gets their votes comes from behind the lock.
+    votes: Votes,
+    shard: RwLock<Shard>,
 }
 
 /// All shards.

@@ -18,17 +18,19 @@ const SLOT_NUMBER_BYTES: usize = 4;
 pub(super) const EMPTY_BYTES_MAX: u64 = 4 << 10;
 
 /// Records, index and large values of one shard; reached through the lock that [`super::Map`] holds.
+///
+/// What each write changes stands right behind the lock, on its cache line; then comes what a get needs.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Shard {
-    pub(super) buckets: Buckets,
-    pub(super) chunks: Chunks,
-    pub(super) slab: Slab,
+    /// Sets that were promised not to fail, and did not come yet: until then nothing else uses memory.
+    promised_sets: usize,
     entries: u64,
     /// Bytes of keys and values.
     payload_bytes: u64,
-    /// Sets that were promised not to fail, and did not come yet: until then nothing else uses memory.
-    promised_sets: usize,
+    pub(super) buckets: Buckets,
+    pub(super) chunks: Chunks,
+    pub(super) slab: Slab,
     pub(super) cleaner: Cleaner,
     pub(super) hasher: Hasher,
 }
