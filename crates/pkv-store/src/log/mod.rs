@@ -100,9 +100,7 @@ pub(crate) struct Previous {
     pub(crate) names_next: bool,
 }
 
-/// The log. See the module's words.
-///
-/// What each append changes stands on the first cache line, with the lock: each line more would have to come from the
+/// The log. What each append changes stands on the first cache line, with the lock: each line more would have to come from the
 /// processor that appended last.
 #[derive(Debug)]
 #[repr(C, align(128))]
