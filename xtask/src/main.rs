@@ -139,7 +139,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "miri",
         synopsis: "miri [--seeds N]",
-        help: "what is read without a lock, with every value that the memory model allows (Miri, of nightly)",
+        help: "what is read without a lock, with N draws of what the memory model allows (nightly's Miri)",
         run: miri::run,
     },
     Command {

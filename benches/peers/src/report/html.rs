@@ -87,7 +87,7 @@ fn add_machine(page: &mut String, report: &Report) {
          taken within a round, so that a machine that slows down for a while slows all of them; they are given as the \
          median with the least and the greatest round. <b>A ratio says how many times as good pkv was</b>, whichever \
          way the figure is good: above 1, pkv is ahead. Memory is anonymous memory: the page cache of engines that read \
-         from disk is not in it. \"limit\" is no engine but what the machine gives when a program does nothing else. \
+         from disk is not in it. \"limit\" is no engine but what is left when hardly anything is done. \
          All rounds are in measurements.csv, beside this page.</p>\n"
     );
     if !report.skipped.is_empty() {

@@ -128,7 +128,7 @@ struct Tail {
     last_seq: u64,
     /// Bytes appended since the store was opened.
     appended_bytes: u64,
-    /// Bytes and number of the logs above the latest full snapshot.
+    /// Bytes of the logs above the latest full snapshot; below, how many there are.
     log_bytes: u64,
     populate_asleep: bool,
     sync_asleep: bool,

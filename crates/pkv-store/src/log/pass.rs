@@ -29,7 +29,7 @@ impl Log {
         }
         let current = tail.current.as_ref().map(Current::of);
         let (behind, seq, bytes) = (tail.behind.clone(), tail.last_seq, tail.appended_bytes);
-        Ok(Unsynced { behind, current, seq, bytes })
+        Ok(Unsynced { behind, current, seq, bytes, began: Instant::now() })
     }
 
     /// Syncs every file with unsynced frames, oldest first, up to the end noted at the start. The caller has the lead.
@@ -37,8 +37,7 @@ impl Log {
     /// Oldest first, because a watermark speaks for all files: a later frame must never count as durable
     /// while an earlier one is not.
     pub(super) fn sync_pass(&self, unsynced: Result<Unsynced, Cause>) -> Result<u64, Cause> {
-        let Unsynced { behind, current, seq, bytes } = unsynced?;
-        let started = Instant::now();
+        let Unsynced { behind, current, seq, bytes, began } = unsynced?;
         self.commit.count_pass();
         let synced = behind
             .iter()
@@ -49,7 +48,7 @@ impl Log {
             self.poison(cause.clone());
             return Err(cause);
         }
-        self.commit.passed(started);
+        self.commit.passed(began);
 
         let mut tail = self.tail.lock();
         for _ in &behind {
@@ -86,6 +85,8 @@ pub(super) struct Unsynced {
     /// All writes up to this are in these files.
     pub(super) seq: u64,
     bytes: u64,
+    /// What was appended before is in them.
+    began: Instant,
 }
 
 /// The segment in use, as it was when a sync began.

@@ -32,6 +32,27 @@ fn insert(core: &Core, value: &[u8]) {
     core.write_one(b"key", prepare, Durability::Process, |_, _| Ok(Decision::AsPrepared)).unwrap();
 }
 
+/// A line of the cache that another processor changed last is as far away as memory: an append asks for one.
+#[test]
+fn what_each_append_changes_stands_on_one_line() {
+    let core = open(&SimFs::new(1));
+    insert(&core, b"first");
+    let lines = {
+        let (log, tail) = (&core.log, core.log.tail.lock());
+        let active = tail.current.as_ref().unwrap();
+        let numbers = [&tail.last_seq, &tail.appended_bytes, &tail.log_bytes, &active.end];
+        let mut addresses: Vec<_> = numbers.map(|number| std::ptr::from_ref(number).addr()).into();
+        addresses.push(std::ptr::from_ref(&log.last_seq).addr());
+        // The lock begins where its mutex does.
+        addresses.push(std::ptr::from_ref(&log.tail).addr());
+        addresses.push(std::ptr::from_ref(&tail.sync_asleep).addr());
+        addresses.push(std::ptr::from_ref(&active.populate_at).addr());
+        addresses.into_iter().map(|address| address / crate::map::LINE_BYTES).collect::<Vec<_>>()
+    };
+    assert!(lines.iter().all(|line| *line == lines[0]), "{lines:?}");
+    core.close().unwrap();
+}
+
 /// Each segment keeps room for one mark and the seal. A sync that ended late once brought a second mark,
 /// which took the seal's room: the seal then stood beyond the segment, and the folder did not open.
 #[test]

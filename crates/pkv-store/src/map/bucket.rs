@@ -93,7 +93,7 @@ struct Entry {
     place: u32,
 }
 
-/// The buckets of one shard. What a get needs under the lock stands together, right behind it.
+/// The buckets of one shard. What a get needs under the lock stands together, on its line and the next.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Buckets {

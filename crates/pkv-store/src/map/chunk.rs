@@ -80,11 +80,12 @@ pub(super) struct Chunks {
     tail: Vec<u8>,
     /// The tail's number; `NONE` before the first.
     tail_number: u32,
-    /// Numbers of freed chunks: the first, and below how many.
+    /// The first number of a freed chunk; see `unused_numbers`.
     unused: u32,
     live_bytes: u64,
     held_bytes: u64,
     dead_bytes: u64,
+    /// How many numbers are of freed chunks. They are linked: see `dead_in`.
     unused_numbers: usize,
     /// Dead bytes in each chunk; of an unused number: the next unused number.
     dead_in: Vec<u32>,
@@ -94,6 +95,11 @@ pub(super) struct Chunks {
     free_lists: Vec<u32>,
     free_lengths: [u64; FREE_LIST_BYTES_MAX / WORD_BYTES / 64],
 }
+
+/// What each new record changes.
+#[cfg(test)]
+pub(super) const CHANGED: std::ops::Range<usize> =
+    std::mem::offset_of!(Chunks, tail)..std::mem::offset_of!(Chunks, dead_bytes);
 
 impl Default for Chunks {
     fn default() -> Chunks {

@@ -35,6 +35,10 @@ pub(crate) struct Shard {
     pub(super) hasher: Hasher,
 }
 
+/// How much of a shard's beginning each write changes.
+#[cfg(test)]
+pub(super) const CHANGED_BYTES: usize = std::mem::offset_of!(Shard, buckets);
+
 impl Shard {
     pub(super) fn new(hasher: Hasher, shard_bits: u32) -> Shard {
         Shard {

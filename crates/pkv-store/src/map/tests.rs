@@ -795,6 +795,23 @@ fn what_is_shown_is_what_is_there() {
     assert!(shown_before > 2000, "{shown_before}");
 }
 
+/// A line of the cache that another processor changed last is as far away as memory: beside the table and the record a
+/// write asks for one, with the lock, and a new record for one more.
+#[test]
+fn what_each_write_changes_stands_on_two_lines() {
+    let map = map(4);
+    let line = |address: usize| address / LINE_BYTES;
+    for slot in &map.slots {
+        let shard = slot.shard.read();
+        let first = std::ptr::from_ref(&slot.entries).addr();
+        let end = std::ptr::from_ref(&*shard).addr() + shard::CHANGED_BYTES;
+        assert_eq!(line(first), line(end - 1));
+        let chunks = std::ptr::from_ref(&shard.chunks).addr();
+        let [first, last] = [chunk::CHANGED.start, chunk::CHANGED.end - 1].map(|at| chunks + at);
+        assert_eq!(line(first), line(last));
+    }
+}
+
 /// A batch changes several shards and unlocks them one by one: what it changed is seen only then.
 #[test]
 fn a_change_is_shown_when_its_shard_is_unlocked() {

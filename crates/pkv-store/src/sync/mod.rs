@@ -36,7 +36,7 @@ pub(crate) use self::shuttle::{
     thread,
 };
 
-/// How often [`lock_soon`] looks: about a microsecond.
+/// How often [`lock_soon`] looks: about a microsecond on the machine of the figures, some more where a processor pauses longer.
 #[cfg(not(any(pkv_shuttle, pkv_stress)))]
 const LOOKS: u32 = 100;
 
