@@ -36,6 +36,18 @@ pub fn router(store: Keys) -> Router {
         .with_state(store)
 }
 
+/// Closes the store behind a server that has ended: as soon as the last of its connections has let go of it, which can be
+/// a moment after the server says that all are done.
+pub async fn close(mut store: Keys) -> Result<(), Error> {
+    loop {
+        match Arc::try_unwrap(store) {
+            Ok(store) => return store.close(),
+            Err(held) => store = held,
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
 /// An error of the store as a status that tells the client what to do.
 struct Failed(Error);
 

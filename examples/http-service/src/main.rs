@@ -26,9 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     axum::serve(listener, pkv_http_service::router(Arc::clone(&store)))
         .with_graceful_shutdown(interrupted)
         .await?;
-    // The last holder closes it; dropping would do the same and tell nobody of an error.
-    if let Some(store) = Arc::into_inner(store) {
-        tokio::task::spawn_blocking(move || store.close()).await??;
-    }
+    // Dropping would do the same and tell nobody of an error.
+    pkv_http_service::close(store).await?;
     Ok(())
 }

@@ -31,7 +31,7 @@ fn start(runtime: &Runtime, path: &Path) -> Service {
             })
             .await
             .unwrap();
-        Arc::into_inner(store).unwrap().close().unwrap();
+        pkv_http_service::close(store).await.unwrap();
     });
     Service { address, stop, ended }
 }
