@@ -124,6 +124,16 @@ fn close(store: Arc<ByteStore>, fs: &Arc<SimFs>) -> Result<(), Error> {
     closed
 }
 
+/// In every second run a compaction beside these writers, and the end of the store.
+fn compact_perhaps(store: Arc<ByteStore>, writers: Vec<thread::JoinHandle<()>>, fs: &Arc<SimFs>) {
+    if shuttle::rand::thread_rng().r#gen() {
+        store.compact().unwrap();
+    }
+    join(writers);
+    assert_eq!(fs.overlapping_syncs(), 0, "two syncs of one file at once");
+    close(store, fs).unwrap();
+}
+
 /// Writers that want their writes durable, segments that are full after two of them, and a compaction:
 /// who was told so finds the write, and everything before it, on the disk as it was at that moment.
 #[test]
@@ -145,12 +155,7 @@ fn nobody_is_told_before_everything_lower_is_durable() {
                 })
             })
             .collect();
-        if shuttle::rand::thread_rng().r#gen() {
-            store.compact().unwrap();
-        }
-        join(writers);
-        assert_eq!(fs.overlapping_syncs(), 0, "two syncs of one file at once");
-        close(store, &fs).unwrap();
+        compact_perhaps(store, writers, &fs);
         moments.check(way);
     });
 }
@@ -176,12 +181,7 @@ fn who_waits_for_the_next_sync_sees_it_made() {
                 })
             })
             .collect();
-        if shuttle::rand::thread_rng().r#gen() {
-            store.compact().unwrap();
-        }
-        join(writers);
-        assert_eq!(fs.overlapping_syncs(), 0, "two syncs of one file at once");
-        close(store, &fs).unwrap();
+        compact_perhaps(store, writers, &fs);
     });
 }
 

@@ -79,7 +79,7 @@ enum Lead {
     Free,
     /// Waits for others. The next sync is for all who come.
     Gathering,
-    /// Syncs what has a number up to this, and perhaps more.
+    /// Syncs what has a number up to this; 0: no write.
     Syncing(u64),
 }
 

@@ -392,6 +392,35 @@ mod tests {
         });
     }
 
+    /// Readers elect, and others read meanwhile: the value of one key is never made of that of another.
+    #[test]
+    fn an_election_is_seen_whole_or_not_at_all() {
+        const READS: u32 = if cfg!(miri) { 10 } else { 50_000 };
+        let hot = Hot::default();
+        let of = |byte: u8| (u64::from(byte) << 8, [byte; 3], [byte; 200]);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut read = 0;
+                while read < READS {
+                    for (hash, key, value) in [of(1), of(2)] {
+                        if let Some(copied) = hot.read(hash, &key) {
+                            assert_eq!(copied.value(), value);
+                            read += 1;
+                        }
+                    }
+                }
+            });
+            for byte in [1, 2].into_iter().cycle() {
+                if reader.is_finished() {
+                    break;
+                }
+                let (hash, key, value) = of(byte);
+                hot.elect(hash, &key, &value);
+                std::thread::yield_now();
+            }
+        });
+    }
+
     /// What each of two has written one of them reads, whichever was first: their own write, and then the other's key.
     #[test]
     fn who_writes_one_key_and_reads_another_is_seen_or_sees() {
