@@ -44,7 +44,7 @@ pub async fn close(mut store: Keys) -> Result<(), Error> {
             Ok(store) => return store.close(),
             Err(held) => store = held,
         }
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 

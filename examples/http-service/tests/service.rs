@@ -85,6 +85,25 @@ fn keys_are_written_read_removed_and_there_after_a_restart() {
     service.stop(&runtime);
 }
 
+/// The server says that it has ended while a connection's task still holds the store, now and then.
+#[test]
+fn closing_waits_for_who_still_holds_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    let store = Arc::new(Options::new().open(&path).unwrap());
+    let held = Arc::clone(&store);
+    Runtime::new().unwrap().block_on(async {
+        let request = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            held.insert("late", &b"value"[..]).unwrap();
+        });
+        pkv_http_service::close(store).await.unwrap();
+        request.await.unwrap();
+    });
+    let store: pkv_store::Store<String, Vec<u8>> = Options::new().open(&path).unwrap();
+    assert_eq!(store.get("late").unwrap().as_deref(), Some(&b"value"[..]));
+}
+
 #[test]
 fn many_clients_write_at_once_and_each_is_answered() {
     let dir = tempfile::tempdir().unwrap();
