@@ -20,6 +20,8 @@
 //!
 //! `get_many` holds shards in no order, and waits for none of them while it does.
 //!
+//! `ReadyChunks::ready`, the map's chunks that are ready for use, is taken under 4 or alone and takes none.
+//!
 //! `Log::append` wakes the sync thread, which is 6, under 4 and not under 7. 5 is let go before 6 and 7.
 
 use std::path::Path;
@@ -200,7 +202,9 @@ impl Core {
         self.spawn("pkv-sync", move || core.log.sync_thread())?;
         if way == SegmentWay::Mapped {
             let core = Arc::clone(self);
-            self.spawn("pkv-populate", move || core.log.populate_thread())?;
+            self.spawn("pkv-populate", move || {
+                core.log.populate_thread(&|| core.map.make_chunk());
+            })?;
         }
         Ok(())
     }

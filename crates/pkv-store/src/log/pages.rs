@@ -106,11 +106,15 @@ impl Pages {
 }
 
 impl Log {
-    /// The thread that makes pages ahead of the writer.
-    pub(crate) fn populate_thread(&self) {
+    /// The thread that makes pages ahead of the writer. `make_chunk` does so for the map's memory and returns whether there was
+    /// need: what is logged is about what the map has to keep. It is called with no lock held, and never before pages of the
+    /// log are made that are due.
+    pub(crate) fn populate_thread(&self, make_chunk: &dyn Fn() -> bool) {
         let mut tail = self.tail.lock();
+        let mut is_written_to = false;
         while !tail.stop {
             if tail.needs_pages() {
+                is_written_to = true;
                 self.make_pages(&mut tail);
                 let wants_more = |active: &Active| {
                     let wanted = active.end + READ_AHEAD_BYTES / 2;
@@ -119,7 +123,12 @@ impl Log {
                 if !tail.is_stream() && tail.current.as_ref().is_some_and(wants_more) {
                     self.keeper_wanted.notify_one();
                 }
-            } else {
+            } else if !is_written_to || !MutexGuard::unlocked(&mut tail, make_chunk) {
+                // Looked at again: the lock was let go.
+                if tail.stop || tail.needs_pages() {
+                    continue;
+                }
+                is_written_to = false;
                 tail.populate_asleep = true;
                 self.populate_wanted.wait(&mut tail);
             }

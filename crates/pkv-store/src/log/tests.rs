@@ -172,3 +172,22 @@ fn segments_grow_with_speed_but_not_beyond_a_part_of_the_logs() {
     assert_eq!(next(8 * MIB, 1_000, 256 * MIB), 8 * MIB);
     assert_eq!([8 * MIB, MIB].map(|bytes| next(bytes, 120_000, MIB)), [4 * MIB, MIB]);
 }
+
+/// Who makes pages of the log ahead of the writer makes memory for what the map has to keep, too.
+#[test]
+fn chunks_are_made_ready_while_a_store_is_written_to() {
+    let options = Options::new().file_system(SimFs::new(1)).log_way(LogWay::Mapped).map_shards(1);
+    let types = Types::Known { key_schema: "bytes".into(), upgrade: Upgrade::of::<Vec<u8>>() };
+    let core = Core::open(&options, Path::new("/db"), &types).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    for number in 0_u64.. {
+        let decide = |_: Option<&[u8]>, _: &mut Vec<u8>| Ok(Decision::AsPrepared);
+        let prepare = Prepare::SetAlways(&[7; 100]);
+        core.write_one(&number.to_le_bytes(), prepare, Durability::Process, decide).unwrap();
+        if core.map.usage().held_bytes > core.map.read(0).usage().held_bytes {
+            break;
+        }
+        assert!(Instant::now() < deadline, "none is ready after {number} writes");
+    }
+    core.close().unwrap();
+}

@@ -10,9 +10,11 @@
 //!   for each written one; without the lists 6.9 to 8.2.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use pkv_format::{Record, push_record_with_flags, record_bytes};
 
+use super::ready::ReadyChunks;
 use super::record::{self, WORD_BYTES, index, lossless};
 use super::{LINE_BYTES, OutOfMemory};
 
@@ -22,7 +24,7 @@ const CHUNK_BYTES_MIN: usize = 1 << 10;
 const CHUNK_SHARE: u64 = 32;
 const CHUNKS_MAX: usize = 1 << 16;
 /// Chunks from here on end where the allocator's page does, with its header.
-const PAGE_BYTES: usize = 4096;
+pub(super) const PAGE_BYTES: usize = 4096;
 const ALLOCATION_HEADER_BYTES: usize = 32;
 
 /// Longer dead records are left to the cleaner.
@@ -94,6 +96,7 @@ pub(super) struct Chunks {
     /// The first dead record of each length, by words, and a bit for each length that has one.
     free_lists: Vec<u32>,
     free_lengths: [u64; FREE_LIST_BYTES_MAX / WORD_BYTES / 64],
+    ready: Arc<ReadyChunks>,
 }
 
 /// What each new record changes.
@@ -101,9 +104,11 @@ pub(super) struct Chunks {
 pub(super) const CHANGED: std::ops::Range<usize> =
     std::mem::offset_of!(Chunks, tail)..std::mem::offset_of!(Chunks, dead_bytes);
 
-impl Default for Chunks {
-    fn default() -> Chunks {
+impl Chunks {
+    /// None yet; those to come are taken from the ready ones.
+    pub(super) fn new(ready: Arc<ReadyChunks>) -> Chunks {
         Chunks {
+            ready,
             full: Vec::new(),
             dead_in: Vec::new(),
             tail: Vec::new(),
@@ -118,9 +123,12 @@ impl Default for Chunks {
             live_bytes: 0,
         }
     }
-}
 
-impl Chunks {
+    /// What its chunks are taken from.
+    pub(super) fn ready(&self) -> &Arc<ReadyChunks> {
+        &self.ready
+    }
+
     /// Bytes allocated for records.
     pub(super) fn held_bytes(&self) -> u64 {
         self.held_bytes
@@ -310,9 +318,9 @@ impl Chunks {
             self.full.try_reserve_exact(more).map_err(failed)?;
             self.dead_in.try_reserve_exact(more).map_err(failed)?;
         }
-        let mut chunk = Vec::new();
-        chunk.try_reserve_exact(bytes).map_err(failed)?;
         self.spares.try_reserve(1).map_err(failed)?;
+        let mut chunk = self.ready.take(bytes).unwrap_or_default();
+        chunk.try_reserve_exact(bytes).map_err(failed)?;
         self.held_bytes += lossless(chunk.capacity());
         self.spares.push_back(chunk);
         Ok(())

@@ -24,6 +24,7 @@ mod clean;
 mod copy;
 mod hot;
 mod large;
+mod ready;
 mod record;
 mod shard;
 mod table;
@@ -42,6 +43,7 @@ pub(crate) use copy::{Cursor, SliceCopy, SliceSize};
 pub(crate) use shard::{Found, Lookup, Shard};
 
 use hot::{Hot, Votes};
+use ready::ReadyChunks;
 
 /// Longer values are allocations of their own.
 pub(crate) const INLINE_VALUE_BYTES_MAX: usize = 1024;
@@ -79,7 +81,7 @@ pub(crate) struct Usage {
     pub(crate) payload_bytes: u64,
     /// Bytes of live records: keys and inline values with headers and padding.
     pub(crate) live_bytes: u64,
-    /// Bytes of chunks: live records, dead ones and room.
+    /// Bytes of chunks: live records, dead ones and room; of a map those that are ready, too.
     pub(crate) held_bytes: u64,
     /// Bytes of dead records in the chunks.
     pub(crate) dead_bytes: u64,
@@ -223,6 +225,7 @@ pub(crate) struct Map {
     shard_bits: u32,
     hasher: Hasher,
     hash_seed: u64,
+    ready: Arc<ReadyChunks>,
 }
 
 impl Map {
@@ -231,12 +234,13 @@ impl Map {
         let shards = options.shards.clamp(1, 1 << 16).next_power_of_two();
         let shard_bits = shards.trailing_zeros();
         let hasher = Hasher::new(options.hash_seed);
+        let ready = Arc::default();
         let mut slots = Vec::new();
         slots
             .try_reserve_exact(shards)
             .map_err(|_| OutOfMemory { bytes: record::lossless(shards * size_of::<Slot>()) })?;
         slots.extend((0..shards).map(|_| Slot {
-            shard: RwLock::new(Shard::new(hasher.clone(), shard_bits)),
+            shard: RwLock::new(Shard::new(hasher.clone(), shard_bits, Arc::clone(&ready))),
             votes: Votes::default(),
             hot: Hot::default(),
             entries: AtomicU64::new(0),
@@ -247,6 +251,7 @@ impl Map {
             shard_bits,
             hasher,
             hash_seed: options.hash_seed,
+            ready,
         })
     }
 
@@ -344,13 +349,20 @@ impl Map {
 
     /// The memory of all records and large values, without a lock: for the memory cap.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        self.slots.iter().map(|slot| slot.memory_bytes.load(Ordering::Relaxed)).sum()
+        let of_shards: u64 =
+            self.slots.iter().map(|slot| slot.memory_bytes.load(Ordering::Relaxed)).sum();
+        of_shards + self.ready.held_bytes()
+    }
+
+    /// Makes a chunk ahead of who will need one, unless enough are ready: see [`ReadyChunks`]. Returns whether it did.
+    pub(crate) fn make_chunk(&self) -> bool {
+        self.ready.make_one()
     }
 
     /// [`Map::usage`] for a thread that may hold a shard's lock: of a shard that is locked only entries and
     /// memory count, as of its last unlocking.
     pub(crate) fn usage_without_waiting(&self) -> Usage {
-        let mut sum = Usage::default();
+        let mut sum = Usage { held_bytes: self.ready.held_bytes(), ..Usage::default() };
         for slot in &self.slots {
             sum += slot.shard.try_read().map_or_else(
                 || Usage {
@@ -366,7 +378,7 @@ impl Map {
 
     /// Sums over all shards. Cost: one short read lock each.
     pub(crate) fn usage(&self) -> Usage {
-        let mut sum = Usage::default();
+        let mut sum = Usage { held_bytes: self.ready.held_bytes(), ..Usage::default() };
         for slot in &self.slots {
             let usage = slot.shard.read().usage();
             sum += usage;

@@ -8,6 +8,7 @@ use super::bucket::Buckets;
 use super::chunk::{self, Chunks, NewRecord, Place};
 use super::clean::Cleaner;
 use super::large::Slab;
+use super::ready::ReadyChunks;
 use super::record::{self, LARGE, lossless};
 use super::table::{Table, Tag};
 use super::{Garbage, Hasher, NewValue, OutOfMemory, Usage, ValueRef};
@@ -40,10 +41,10 @@ pub(crate) struct Shard {
 pub(super) const CHANGED_BYTES: usize = std::mem::offset_of!(Shard, buckets);
 
 impl Shard {
-    pub(super) fn new(hasher: Hasher, shard_bits: u32) -> Shard {
+    pub(super) fn new(hasher: Hasher, shard_bits: u32, ready: Arc<ReadyChunks>) -> Shard {
         Shard {
             buckets: Buckets::new(shard_bits),
-            chunks: Chunks::default(),
+            chunks: Chunks::new(ready),
             slab: Slab::default(),
             entries: 0,
             payload_bytes: 0,
@@ -294,7 +295,8 @@ impl Shard {
 
     /// Empties the shard. Cost: constant; what it held is freed where the caller drops it.
     pub(super) fn take_contents(&mut self) -> Garbage {
-        let empty = Shard::new(self.hasher.clone(), self.buckets.shard_bits());
+        let ready = Arc::clone(self.chunks.ready());
+        let empty = Shard::new(self.hasher.clone(), self.buckets.shard_bits(), ready);
         let contents = std::mem::replace(self, empty);
         Garbage { contents: Some(Box::new(contents)), ..Garbage::default() }
     }

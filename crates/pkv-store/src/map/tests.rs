@@ -728,6 +728,26 @@ fn an_expected_load_makes_its_chunks_first_and_few_more() {
     shard.verify();
 }
 
+/// A chunk that is ready counts as memory of the map, and belongs to the shard that takes it.
+#[test]
+fn a_shard_takes_a_chunk_that_is_ready() {
+    let map = map(1);
+    let mut keys = (0..100_000).map(|number| key(number, 16));
+    let mut insert = || set(&map, &keys.next().unwrap(), &value(1, 100));
+    let held = || [map.usage().held_bytes, map.read(0).usage().held_bytes];
+    while !map.make_chunk() {
+        insert();
+    }
+    let [with_ready, in_shard] = held();
+    assert!(with_ready > in_shard, "{with_ready} {in_shard}");
+    while held()[1] == in_shard {
+        insert();
+    }
+    assert_eq!(held(), [with_ready; 2]);
+    assert_eq!(map.memory_bytes(), with_ready);
+    map.read(0).verify();
+}
+
 /// Has a key shown that is there, as reads do that go on for long enough.
 fn elect(map: &Map, key: &[u8]) {
     let hash = map.hash(key);
