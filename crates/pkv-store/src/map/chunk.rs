@@ -2,8 +2,9 @@
 //!
 //! - A reference is 32 bits: the chunk's number and the record's offset in 4-byte words. So a chunk has
 //!   at most 256 KiB, and a shard at most 65,536 chunks.
-//! - A new chunk has a 32nd part of what the shard holds already (1 to 256 KiB): what the tail has left
-//!   over is 1.6 % on average at any size, and no write ever copies a chunk to grow it.
+//! - A new chunk has a 32nd part of what the shard holds already, 1 to 16 KiB, so that little room is behind the last
+//!   record; 16 KiB are ready before a writer comes (`ready.rs`). In a shard over 16 MiB it has a 1,024th, so that the
+//!   numbers are enough for 15 GiB. No write ever copies a chunk to grow it.
 //! - A dead record is linked into the free list of its length, and the next record takes the front of the
 //!   shortest free one that has room; its links stand in it. What the lists do not win back, the cleaner
 //!   does (`clean.rs`). Measured with values replaced by others of random sizes: 0.2 to 2.1 bytes moved
@@ -22,10 +23,14 @@ use super::{LINE_BYTES, OutOfMemory};
 const CHUNK_BYTES_MAX: usize = (1 << 16) * WORD_BYTES;
 const CHUNK_BYTES_MIN: usize = 1 << 10;
 const CHUNK_SHARE: u64 = 32;
-const CHUNKS_MAX: usize = 1 << 16;
+/// Up to here a chunk has its share.
+const CHUNK_BYTES_ENOUGH: u64 = 16 << 10;
+/// From here on it has this one.
+const CHUNK_SHARE_LARGE: u64 = 1024;
+pub(super) const CHUNKS_MAX: usize = 1 << 16;
 /// Chunks from here on end where the allocator's page does, with its header.
 pub(super) const PAGE_BYTES: usize = 4096;
-const ALLOCATION_HEADER_BYTES: usize = 32;
+pub(super) const ALLOCATION_HEADER_BYTES: usize = 32;
 
 /// Longer dead records are left to the cleaner.
 const FREE_LIST_BYTES_MAX: usize = 1280;
@@ -33,6 +38,13 @@ const FREE_LIST_BYTES_MAX: usize = 1280;
 const FREE_LIST_BYTES_MIN: usize = 12;
 const LINK_BYTES: usize = 4;
 const NONE: u32 = u32::MAX;
+
+/// What a new chunk of a shard has that holds so many bytes.
+pub(super) fn chunk_bytes(held_bytes: u64) -> usize {
+    let enough = (held_bytes / CHUNK_SHARE_LARGE).max(CHUNK_BYTES_ENOUGH);
+    let bytes = usize::try_from((held_bytes / CHUNK_SHARE).min(enough));
+    bytes.unwrap_or(CHUNK_BYTES_MAX).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+}
 
 /// A record's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,8 +311,7 @@ impl Chunks {
     #[cold]
     #[inline(never)]
     fn add_spare(&mut self, record_bytes: usize) -> Result<(), OutOfMemory> {
-        let target = usize::try_from(self.held_bytes / CHUNK_SHARE).unwrap_or(CHUNK_BYTES_MAX);
-        let target = target.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+        let target = chunk_bytes(self.held_bytes);
         let bytes = if target >= 4 * PAGE_BYTES {
             (target / PAGE_BYTES * PAGE_BYTES - ALLOCATION_HEADER_BYTES).max(record_bytes)
         } else {

@@ -289,7 +289,7 @@ fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
     let mut copied = BTreeMap::new();
     let mut out = SliceCopy::default();
     let mut cursor = Some(Cursor::default());
-    let (mut slices, mut next) = (0, 100_000);
+    let (mut slices, mut next, mut gone) = (0, 100_000, 100_000);
     while let Some(from) = cursor {
         // Writers come and go: a slice of either size begins where the last one ended.
         let size = [SliceSize::BESIDE_WRITERS, SliceSize::ALONE][slices % 2];
@@ -301,12 +301,14 @@ fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
             continue;
         }
         // Splits the buckets ahead and behind, and makes the cleaner move what stays.
-        for _ in 0..8000 {
+        for step in 0..8000 {
             set(&map, &key(next, 16), &value(next, random.below(200)));
             next += 1;
-            let changed =
-                next - u64::try_from(random.below(12_000)).unwrap().min(next - 100_000) - 1;
-            remove(&map, &key(changed.max(100_000), 16));
+            // Many come before as many go, so that more is dead than new records take.
+            for _ in 0..step / 4000 * 2 {
+                remove(&map, &key(gone, 16));
+                gone += 1;
+            }
         }
     }
     assert!(slices > 8, "{slices} slices");
@@ -726,6 +728,18 @@ fn an_expected_load_makes_its_chunks_first_and_few_more() {
     let held = shard.usage().held_bytes;
     assert!(held * 100 < bytes * 106, "{held} bytes for {bytes}");
     shard.verify();
+}
+
+/// The last chunk of each shard is half empty. Small chunks keep that small, and large ones last.
+#[test]
+fn the_numbers_of_small_chunks_are_enough_for_a_large_shard() {
+    let mut held_bytes = 0;
+    for _ in 0..chunk::CHUNKS_MAX {
+        let bytes = record::lossless(chunk::chunk_bytes(held_bytes));
+        assert!(bytes * 32 <= held_bytes.max(32 << 10), "{bytes} of {held_bytes}");
+        held_bytes += bytes;
+    }
+    assert!(held_bytes > 15 << 30, "{held_bytes}");
 }
 
 /// A chunk that is ready counts as memory of the map, and belongs to the shard that takes it.
