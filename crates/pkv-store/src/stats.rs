@@ -18,7 +18,7 @@ pub struct Stats {
     pub entries: u64,
     /// Keys and values.
     pub payload_bytes: u64,
-    /// Memory of the map's records: live, dead, and room.
+    /// Memory of the map's records: live, dead, and room, also in chunks that are ready for the next writes.
     pub record_bytes: u64,
     /// Of these, records that were replaced or removed and not yet cleaned away.
     pub dead_bytes: u64,

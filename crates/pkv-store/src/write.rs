@@ -288,6 +288,7 @@ impl Core {
     pub(crate) fn end_clear(&self, cleared: Cleared, durability: Durability) -> Result<u64> {
         let Cleared { seq, garbage, notice } = cleared;
         drop(garbage);
+        self.map.forget_chunks();
         if let Some(notice) = notice {
             self.watch.tell(seq, notice);
         }

@@ -3,8 +3,9 @@
 //! - A reference is 32 bits: the chunk's number and the record's offset in 4-byte words. So a chunk has
 //!   at most 256 KiB, and a shard at most 65,536 chunks.
 //! - A new chunk has a 32nd part of what the shard holds already, 1 to 16 KiB, so that little room is behind the last
-//!   record; 16 KiB are ready before a writer comes (`ready.rs`). In a shard over 16 MiB it has a 1,024th, so that the
-//!   numbers are enough for 15 GiB. No write ever copies a chunk to grow it.
+//!   record; some of these are ready before a writer comes (`ready.rs`). In a shard over 16 MiB it has a 1,024th, so that the
+//!   numbers are enough for 15 GiB, and for a record over 256 bytes a 32nd up to 256 KiB, so that little is left over behind
+//!   the last one that found room. No write ever copies a chunk to grow it.
 //! - A dead record is linked into the free list of its length, and the next record takes the front of the
 //!   shortest free one that has room; its links stand in it. What the lists do not win back, the cleaner
 //!   does (`clean.rs`). Measured with values replaced by others of random sizes: 0.2 to 2.1 bytes moved
@@ -20,7 +21,7 @@ use super::record::{self, WORD_BYTES, index, lossless};
 use super::{LINE_BYTES, OutOfMemory};
 
 /// The 16 bits of an offset, in words.
-const CHUNK_BYTES_MAX: usize = (1 << 16) * WORD_BYTES;
+pub(super) const CHUNK_BYTES_MAX: usize = (1 << 16) * WORD_BYTES;
 const CHUNK_BYTES_MIN: usize = 1 << 10;
 const CHUNK_SHARE: u64 = 32;
 /// Up to here a chunk has its share.
@@ -39,11 +40,17 @@ const FREE_LIST_BYTES_MIN: usize = 12;
 const LINK_BYTES: usize = 4;
 const NONE: u32 = u32::MAX;
 
-/// What a new chunk of a shard has that holds so many bytes.
-pub(super) fn chunk_bytes(held_bytes: u64) -> usize {
+/// What a new chunk of a shard has that holds so many bytes, and takes a record of this length.
+pub(super) fn chunk_bytes(held_bytes: u64, record_bytes: usize) -> usize {
     let enough = (held_bytes / CHUNK_SHARE_LARGE).max(CHUNK_BYTES_ENOUGH);
-    let bytes = usize::try_from((held_bytes / CHUNK_SHARE).min(enough));
-    bytes.unwrap_or(CHUNK_BYTES_MAX).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+    let share = held_bytes / CHUNK_SHARE;
+    let target = if is_long(record_bytes, enough) { share } else { share.min(enough) };
+    usize::try_from(target).unwrap_or(CHUNK_BYTES_MAX).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+}
+
+/// Whether more than a 64th of a chunk might be left over behind the last record.
+fn is_long(record_bytes: usize, chunk_bytes: u64) -> bool {
+    lossless(record_bytes) * 64 > chunk_bytes
 }
 
 /// A record's place.
@@ -311,12 +318,14 @@ impl Chunks {
     #[cold]
     #[inline(never)]
     fn add_spare(&mut self, record_bytes: usize) -> Result<(), OutOfMemory> {
-        let target = chunk_bytes(self.held_bytes);
-        let bytes = if target >= 4 * PAGE_BYTES {
-            (target / PAGE_BYTES * PAGE_BYTES - ALLOCATION_HEADER_BYTES).max(record_bytes)
-        } else {
-            // So that records of one length leave nothing over.
+        let target = chunk_bytes(self.held_bytes, record_bytes);
+        // So that records of one length leave little or nothing over.
+        let bytes = if target < 4 * PAGE_BYTES {
             target.div_ceil(record_bytes.max(1)) * record_bytes
+        } else if is_long(record_bytes, lossless(target)) {
+            (target / record_bytes).max(1) * record_bytes
+        } else {
+            target / PAGE_BYTES * PAGE_BYTES - ALLOCATION_HEADER_BYTES
         };
         let failed = |_| OutOfMemory { bytes: lossless(bytes) };
         // The number is given when the chunk becomes the tail; its place in the lists is made now.
@@ -330,7 +339,10 @@ impl Chunks {
             self.dead_in.try_reserve_exact(more).map_err(failed)?;
         }
         self.spares.try_reserve(1).map_err(failed)?;
-        let mut chunk = self.ready.take(bytes).unwrap_or_default();
+        // Of a size that follows from the shard, as most others are.
+        let ready = (!is_long(record_bytes, lossless(bytes))).then(|| self.ready.take(bytes));
+        let mut chunk = ready.flatten().unwrap_or_default();
+        debug_assert!(chunk.capacity() <= CHUNK_BYTES_MAX, "offsets have 16 bits");
         chunk.try_reserve_exact(bytes).map_err(failed)?;
         self.held_bytes += lossless(chunk.capacity());
         self.spares.push_back(chunk);

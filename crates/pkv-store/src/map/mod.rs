@@ -347,16 +347,20 @@ impl Map {
         self.slots.iter().map(|slot| slot.entries.load(Ordering::Relaxed)).sum()
     }
 
-    /// The memory of all records and large values, without a lock: for the memory cap.
+    /// The memory of all records and large values, without a lock: for the memory cap. Without the chunks that are ready, since
+    /// a write that takes one takes no more memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
-        let of_shards: u64 =
-            self.slots.iter().map(|slot| slot.memory_bytes.load(Ordering::Relaxed)).sum();
-        of_shards + self.ready.held_bytes()
+        self.slots.iter().map(|slot| slot.memory_bytes.load(Ordering::Relaxed)).sum()
     }
 
     /// Makes a chunk ahead of who will need one, unless enough are ready: see [`ReadyChunks`]. Returns whether it did.
     pub(crate) fn make_chunk(&self) -> bool {
         self.ready.make_one()
+    }
+
+    /// Frees the chunks that are ready: nothing is left that might need them soon.
+    pub(crate) fn forget_chunks(&self) {
+        self.ready.clear();
     }
 
     /// [`Map::usage`] for a thread that may hold a shard's lock: of a shard that is locked only entries and

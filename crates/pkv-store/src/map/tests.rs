@@ -279,17 +279,22 @@ proptest! {
 
 #[test]
 fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
+    const STAYING: u64 = 12_000;
     let map = map(1);
     let staying = |number: u64| (key(number, 16), value(number, 60));
-    for number in 0..12_000 {
+    // Behind each one that stays stands one that goes: what is left of a chunk then is moved.
+    let going = |number: u64| key(50_000 + number, 16);
+    for number in 0..STAYING {
         let (key, value) = staying(number);
         set(&map, &key, &value);
+        set(&map, &going(number), &value);
     }
     let mut random = Random(5);
     let mut copied = BTreeMap::new();
     let mut out = SliceCopy::default();
     let mut cursor = Some(Cursor::default());
-    let (mut slices, mut next, mut gone) = (0, 100_000, 100_000);
+    let (mut slices, mut next) = (0, 100_000);
+    let mut gone = 0..STAYING;
     while let Some(from) = cursor {
         // Writers come and go: a slice of either size begins where the last one ended.
         let size = [SliceSize::BESIDE_WRITERS, SliceSize::ALONE][slices % 2];
@@ -301,19 +306,20 @@ fn a_copy_meets_each_staying_key_once_whatever_changes_meanwhile() {
             continue;
         }
         // Splits the buckets ahead and behind, and makes the cleaner move what stays.
-        for step in 0..8000 {
-            set(&map, &key(next, 16), &value(next, random.below(200)));
+        for _ in 0..8000 {
+            // Longer than what goes, and so in no place of it.
+            set(&map, &key(next, 16), &value(next, 70 + random.below(130)));
             next += 1;
-            // Many come before as many go, so that more is dead than new records take.
-            for _ in 0..step / 4000 * 2 {
-                remove(&map, &key(gone, 16));
-                gone += 1;
-            }
+            let changed =
+                next - u64::try_from(random.below(12_000)).unwrap().min(next - 100_000) - 1;
+            remove(&map, &key(changed.max(100_000), 16));
+            gone.next().map(|number| remove(&map, &going(number)));
         }
     }
     assert!(slices > 8, "{slices} slices");
-    assert!(map.usage().moved_bytes > 0, "nothing was moved");
-    for number in 0..12_000 {
+    let moved_bytes = map.usage().moved_bytes;
+    assert!(moved_bytes > STAYING * 80 / 2, "{moved_bytes} bytes were moved");
+    for number in 0..STAYING {
         let (key, value) = staying(number);
         assert_eq!(copied.get(&key), Some(&value), "{number}");
     }
@@ -735,11 +741,45 @@ fn an_expected_load_makes_its_chunks_first_and_few_more() {
 fn the_numbers_of_small_chunks_are_enough_for_a_large_shard() {
     let mut held_bytes = 0;
     for _ in 0..chunk::CHUNKS_MAX {
-        let bytes = record::lossless(chunk::chunk_bytes(held_bytes));
+        let bytes = record::lossless(chunk::chunk_bytes(held_bytes, 120));
         assert!(bytes * 32 <= held_bytes.max(32 << 10), "{bytes} of {held_bytes}");
         held_bytes += bytes;
     }
     assert!(held_bytes > 15 << 30, "{held_bytes}");
+}
+
+/// What is left over behind the last record of a chunk is no reason to clean: the next chunk would have as much.
+#[test]
+fn records_of_any_length_leave_little_over() {
+    for (key_bytes, value_bytes) in
+        [(16, 30), (16, 200), (16, 300), (100, 1000), (600, 1024), (9000, 3)]
+    {
+        let map = map(1);
+        for number in 0..3_000_000 / u64::try_from(key_bytes + value_bytes).unwrap() {
+            set(&map, &key(number, key_bytes), &value(number, value_bytes));
+        }
+        let usage = map.usage();
+        assert_eq!(usage.moved_bytes, 0, "{key_bytes} {value_bytes}");
+        assert!(
+            usage.live_bytes * 100 > usage.held_bytes * 91,
+            "{key_bytes} {value_bytes} {usage:?}"
+        );
+    }
+}
+
+/// Beyond 256 KiB, the offset of a record would be the number of another chunk.
+#[test]
+fn a_shard_of_the_largest_chunks_takes_ready_ones() {
+    let map = map(1);
+    let value = value(1, 236);
+    for number in 0..1_100_000 {
+        set(&map, &key(number, 16), &value);
+        map.make_chunk();
+    }
+    assert_eq!(chunk::chunk_bytes(map.usage().held_bytes, 256), chunk::CHUNK_BYTES_MAX);
+    for number in (0..1_100_000).step_by(7) {
+        assert_eq!(get(&map, &key(number, 16)).as_deref(), Some(value.as_slice()), "{number}");
+    }
 }
 
 /// A chunk that is ready counts as memory of the map, and belongs to the shard that takes it.
@@ -758,7 +798,8 @@ fn a_shard_takes_a_chunk_that_is_ready() {
         insert();
     }
     assert_eq!(held(), [with_ready; 2]);
-    assert_eq!(map.memory_bytes(), with_ready);
+    map.forget_chunks();
+    assert_eq!(map.memory_bytes(), held()[1]);
     map.read(0).verify();
 }
 
