@@ -1,5 +1,7 @@
 //! Waking many threads at once.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 /// Rounds that end one after the other, each for any number of threads that wait for its end.
 ///
 /// What a condition variable is to a mutex this is to none: whoever is woken need not lock anything to go on, and all who
@@ -31,36 +33,46 @@
 /// });
 /// ```
 #[derive(Debug, Default)]
-pub struct Rounds(Word);
+pub struct Rounds {
+    number: Word,
+    /// How many wait, or are about to: where nobody does, nobody need be woken, which is a call of the system.
+    waiting: AtomicU32,
+}
 
 impl Rounds {
     /// The number of the round that is on. It goes round after 2^32 of them.
     #[must_use]
     pub fn current(&self) -> u32 {
-        self.0.get()
+        self.number.get()
     }
 
     /// Waits until this round is over; returns at once if it is.
     pub fn wait(&self, round: u32) {
+        // Counted before it looks, as `end` adds one before it counts: one of the two sees the other.
+        self.waiting.fetch_add(1, Ordering::SeqCst);
         while self.current() == round {
-            self.0.wait(round);
+            self.number.wait(round);
         }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Ends the round and wakes all who wait for that.
     pub fn end(&self) {
-        self.0.add_one();
+        self.number.add_one();
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.number.wake_all();
+        }
     }
 }
 
 #[cfg(target_os = "linux")]
 #[derive(Debug, Default)]
-struct Word(std::sync::atomic::AtomicU32);
+struct Word(AtomicU32);
 
 #[cfg(target_os = "linux")]
 impl Word {
     fn get(&self) -> u32 {
-        self.0.load(std::sync::atomic::Ordering::Acquire)
+        self.0.load(Ordering::SeqCst)
     }
 
     /// May return early.
@@ -75,7 +87,10 @@ impl Word {
     }
 
     fn add_one(&self) {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::Release);
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn wake_all(&self) {
         // It fails for words that are not there.
         let everybody = i32::MAX.unsigned_abs();
         let _ =
@@ -108,7 +123,9 @@ impl Word {
     fn add_one(&self) {
         let mut now = self.lock();
         *now = now.wrapping_add(1);
-        drop(now);
+    }
+
+    fn wake_all(&self) {
         self.1.notify_all();
     }
 }

@@ -3,16 +3,19 @@
 //! *Append* (here) copies a frame behind the last one under one lock: sequence number, header checksum,
 //! copy. Frames are in order and without holes at every instant, so a killed process leaves a prefix.
 //! *Commit* (`commit.rs`, `callbacks.rs`) makes everything appended so far durable, once for all who wait.
+//! *Mark* (`mark.rs`) says in the log how far that was.
 //! *Keep* (`keeper.rs`) is what happens ahead of and behind the writers: preparing segments, cutting and closing those
 //! that are full; their *pages* (`pages.rs`) are there before the writer comes, and what is left of the disk to the next
 //! snapshot is *reserve* (`reserve.rs`). *Wait* (`wait.rs`) is where a writer is while it must not go on.
 //!
-//! No lock of this module is held across a system call, but for the `write` of a log that is not mapped.
+//! No lock of this module is held across a system call, but for the `write` of a log that is not mapped, and of a frame that
+//! comes alone between two syncs.
 
 mod callbacks;
 mod commit;
 mod group;
 mod keeper;
+mod mark;
 mod pages;
 mod pass;
 mod reserve;
@@ -26,13 +29,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pkv_format::{FRAMES_OFFSET, FileSeed, Link, Mark, Seal};
+use pkv_format::{FRAMES_OFFSET, FileSeed, Link, Seal};
 use pkv_fs::{Segment, SegmentWay};
 
 use crate::error::{Error, Result};
 use crate::folder::{Folder, LogFile};
 use crate::frame::{
-    Frame, LINK_FRAME_BYTES, MARK_FRAME_BYTES, SEAL_FRAME_BYTES, link_frame, mark_frame, seal_frame,
+    Frame, LINK_FRAME_BYTES, MARK_FRAME_BYTES, SEAL_FRAME_BYTES, link_frame, seal_frame,
 };
 use crate::health::Cause;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -144,6 +147,8 @@ struct Tail {
     state: State,
     /// A watermark that moved and has no mark in the log yet.
     mark_due: Option<u64>,
+    /// The last sync was for one write.
+    is_alone: bool,
     /// How many of the bytes appended are synced.
     synced_bytes: u64,
     /// Appending this sequence number asks for a compaction.
@@ -285,6 +290,7 @@ impl Log {
             compaction_waited_for: false,
             snapshot_seq: start.snapshot_seq,
             mark_due: None,
+            is_alone: false,
             mark_unsynced: false,
             next_segment_bytes: keeper::first_segment_bytes(&settings, start.live_bytes),
             wanted_bytes: None,
@@ -315,20 +321,13 @@ impl Log {
     pub(crate) fn append(&self, frame: &mut Frame) -> Result<u64, Refused> {
         let mut tail = lock_soon(&self.tail);
         self.admit(&mut tail, frame.len())?;
-        self.write_due_mark(&mut tail)?;
         let seq = tail.last_seq + 1;
-        let is_zeroing = tail.making == Making::Zeros;
-        let Some(active) = &mut tail.current else {
-            return Err(Refused::Wait(Wait::Room(frame.len())));
+        let populate = if tail.is_mark_written_with(frame) {
+            self.write_with_mark(&mut tail, frame, seq)?
+        } else {
+            self.write_due_mark(&mut tail)?;
+            self.copy(&mut tail, frame, seq)?
         };
-        let end = active.end + frame.len();
-        debug_assert!(!is_zeroing || end <= active.populated, "amid zeros");
-        let bytes = frame.seal_header(active.log.seed, active.end, seq);
-        if let Err(error) = active.segment.write(active.end, bytes) {
-            return Err(self.write_failed(&mut tail, error).into());
-        }
-        active.end = end;
-        let populate = end > active.populate_at;
         if tail.write_refused.is_some() {
             tail.write_refused = None;
         }
@@ -355,6 +354,23 @@ impl Log {
             self.commit.wake_sync_thread();
         }
         Ok(seq)
+    }
+
+    /// Copies a frame behind the last one. Returns whether more pages are due.
+    #[inline]
+    fn copy(&self, tail: &mut Tail, frame: &mut Frame, seq: u64) -> Result<bool, Refused> {
+        let is_zeroing = tail.making == Making::Zeros;
+        let Some(active) = &mut tail.current else {
+            return Err(Refused::Wait(Wait::Room(frame.len())));
+        };
+        let end = active.end + frame.len();
+        debug_assert!(!is_zeroing || end <= active.populated, "amid zeros");
+        let bytes = frame.seal_header(active.log.seed, active.end, seq);
+        if let Err(error) = active.segment.write(active.end, bytes) {
+            return Err(self.write_failed(tail, error).into());
+        }
+        active.end = end;
+        Ok(end > active.populate_at)
     }
 
     /// Whether a frame of this size can be appended right now; takes a new segment into use if need be.
@@ -468,34 +484,6 @@ impl Log {
             released: FRAMES_OFFSET,
             since: Instant::now(),
         })
-    }
-
-    /// Writes the mark for the last sync, if there is none in the log yet.
-    fn write_due_mark(&self, tail: &mut Tail) -> Result<(), Refused> {
-        let Some(watermark) = tail.mark_due else { return Ok(()) };
-        let last_seq = tail.last_seq;
-        let is_zeroing = tail.making == Making::Zeros;
-        let Some(active) = &mut tail.current else { return Ok(()) };
-        if active.end + ROOM_KEPT_BYTES > active.log.segment_bytes {
-            // One mark of several at a segment's end: the room that is left belongs to the seal, which
-            // carries a watermark, too.
-            tail.mark_due = None;
-            return Ok(());
-        }
-        debug_assert!(
-            !is_zeroing || active.end + MARK_FRAME_BYTES <= active.populated,
-            "amid zeros"
-        );
-        let mark = Mark { watermark, unix_ms: self.folder.fs.unix_time_ms() };
-        let frame = mark_frame(&mark, active.log.seed, active.end, last_seq);
-        if let Err(error) = active.segment.write(active.end, &frame) {
-            return Err(self.write_failed(tail, error).into());
-        }
-        active.end += MARK_FRAME_BYTES;
-        tail.mark_due = None;
-        tail.mark_unsynced = true;
-        tail.log_bytes += MARK_FRAME_BYTES;
-        Ok(())
     }
 
     /// A write of the log failed: a full disk heals, everything else poisons.

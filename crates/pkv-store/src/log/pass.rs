@@ -64,6 +64,7 @@ impl Log {
         tail.last_sync_bytes = bytes - tail.synced_bytes;
         tail.synced_bytes = bytes;
         tail.mark_unsynced = false;
+        tail.is_alone = seq == self.durable_seq() + 1 && self.is_mapped();
         if seq > self.durable_seq() {
             self.durable_seq.store(seq, Ordering::Release);
             tail.mark_due = Some(seq);

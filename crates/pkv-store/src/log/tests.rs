@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pkv_fs::{CountingFs, Op};
 use pkv_sim::SimFs;
 
 use super::LogSettings;
@@ -16,7 +17,10 @@ use crate::recover::Types;
 use crate::write::{Decision, Prepare};
 
 fn open(fs: &Arc<SimFs>) -> Arc<Core> {
-    let fs: Arc<dyn pkv_fs::Fs> = Arc::<SimFs>::clone(fs);
+    open_on(Arc::<SimFs>::clone(fs))
+}
+
+fn open_on(fs: Arc<dyn pkv_fs::Fs>) -> Arc<Core> {
     let options = Options::new()
         .file_system(fs)
         .background(false)
@@ -28,8 +32,12 @@ fn open(fs: &Arc<SimFs>) -> Arc<Core> {
 }
 
 fn insert(core: &Core, value: &[u8]) {
+    insert_with(core, value, Durability::Process);
+}
+
+fn insert_with(core: &Core, value: &[u8], durability: Durability) {
     let prepare = Prepare::Set(value);
-    core.write_one(b"key", prepare, Durability::Process, |_, _| Ok(Decision::AsPrepared)).unwrap();
+    core.write_one(b"key", prepare, durability, |_, _| Ok(Decision::AsPrepared)).unwrap();
 }
 
 /// A line of the cache that another processor changed last is as far away as memory: an append asks for one.
@@ -190,4 +198,35 @@ fn chunks_are_made_ready_while_a_store_is_written_to() {
         assert!(Instant::now() < deadline, "none is ready after {number} writes");
     }
     core.close().unwrap();
+}
+
+/// The page that a sync has written is write-protected: a copy is a page fault, and dearer than a call. Who waits for a sync after
+/// each write makes one call for the write and its mark; whoever writes more between two syncs copies.
+#[test]
+fn a_write_that_comes_alone_is_written_with_its_mark() {
+    let fs = SimFs::new(1);
+    let counting = Arc::new(CountingFs::new(Arc::<SimFs>::clone(&fs)));
+    let core = open_on(Arc::<CountingFs>::clone(&counting));
+    let writes_of = |durability, value: &[u8]| {
+        let before = counting.counts();
+        insert_with(&core, value, durability);
+        counting.counts().since(&before).calls(Op::Write)
+    };
+    insert(&core, b"the first segment is made");
+    insert_with(&core, b"two for a sync", Durability::Power);
+    assert_eq!(writes_of(Durability::Power, b"behind a sync for two"), 0);
+    for _ in 0..3 {
+        assert_eq!(writes_of(Durability::Power, b"alone"), 1);
+    }
+    assert_eq!(writes_of(Durability::Process, b"the first behind a sync"), 1);
+    assert_eq!(writes_of(Durability::Process, b"the second"), 0);
+    assert_eq!(writes_of(Durability::Power, b"the third"), 0);
+    assert_eq!(writes_of(Durability::Power, b"behind a sync for three"), 0);
+    assert_eq!(writes_of(Durability::Power, &[7; 5000]), 0, "long");
+    // One of each: as a killed process leaves it.
+    let last = core.log.last_seq();
+    drop(core);
+    let again = open(&fs);
+    assert_eq!(again.log.last_seq(), last);
+    again.close().unwrap();
 }
