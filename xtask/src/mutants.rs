@@ -57,9 +57,14 @@ const EXPIRY: &str = "crates/pkv-store/src/expiry/mod.rs";
 const HUB: &str = "crates/pkv-store/src/watch/hub.rs";
 const RESERVE: &str = "crates/pkv-store/src/log/reserve.rs";
 const LOG: &str = "crates/pkv-store/src/log/mod.rs";
+const MARK: &str = "crates/pkv-store/src/log/mark.rs";
+const READY: &str = "crates/pkv-store/src/map/ready.rs";
+const CHUNK: &str = "crates/pkv-store/src/map/chunk.rs";
 const KEEPER: &str = "crates/pkv-store/src/log/keeper.rs";
 
 const POWER_CUT: &str = "crash_sim::a_power_cut_leaves_a_prefix_mapped";
+const LOG_TESTS: Tests =
+    Tests { package: "pkv-store", target: "--lib", names: &["log::"], cfg: None };
 const MAP_TESTS: Tests =
     Tests { package: "pkv-store", target: "--lib", names: &["map::"], cfg: None };
 const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[], cfg: None };
@@ -369,6 +374,48 @@ const MUTANTS: &[Mutant] = &[
         find: "            prepared.announce(&shards);\n",
         replace: "",
         catch: orders(&["what_has_a_number_is_read"]),
+    },
+    Mutant {
+        name: "a write of two pages is written by a call",
+        file: MARK,
+        find: "active.end % page_bytes + MARK_FRAME_BYTES",
+        replace: "MARK_FRAME_BYTES",
+        catch: LOG_TESTS,
+    },
+    Mutant {
+        name: "a write is written by a call where others were copied before",
+        file: MARK,
+        find: "self.mark_due == Some(self.last_seq)",
+        replace: "self.mark_due.is_some()",
+        catch: LOG_TESTS,
+    },
+    Mutant {
+        name: "a call waits for zeros that are being written",
+        file: MARK,
+        find: "            && self.making != Making::Zeros\n",
+        replace: "",
+        catch: LOG_TESTS,
+    },
+    Mutant {
+        name: "a ready chunk is larger than an offset can tell",
+        file: READY,
+        find: "    bytes.min(CHUNK_BYTES_MAX - ALLOCATION_HEADER_BYTES).max(wanted_bytes)",
+        replace: "    bytes",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "long records have small chunks",
+        file: CHUNK,
+        find: "    lossless(record_bytes) * 64 > chunk_bytes\n",
+        replace: "    record_bytes == 0 && chunk_bytes == 0\n",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "long records throw the ready chunks away",
+        file: CHUNK,
+        find: " && target == chunk_bytes(self.held_bytes, 0);\n",
+        replace: ";\n",
+        catch: MAP_TESTS,
     },
 ];
 

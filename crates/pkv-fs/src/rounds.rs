@@ -170,5 +170,6 @@ mod tests {
                 rounds.end();
             }
         });
+        assert_eq!(rounds.waiting.into_inner(), 0);
     }
 }

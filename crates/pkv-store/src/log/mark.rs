@@ -4,10 +4,9 @@ use pkv_format::Mark;
 
 use super::pages::Making;
 use super::{Log, ROOM_KEPT_BYTES, Refused, Tail, Wait};
-use crate::frame::{Frame, MARK_FRAME_BYTES, mark_frame};
+use crate::frame::{Frame, MARK_FRAME_BYTES, bytes_u64, mark_frame};
 
-/// The longest frame that is written with its mark by a call.
-const CALL_BYTES_MAX: u64 = 4096;
+const PAGE_BYTES: usize = 4096;
 
 impl Log {
     /// Writes the mark for the last sync, if there is none in the log yet.
@@ -52,14 +51,21 @@ impl Log {
         let (Some(active), Some(watermark)) = (&mut tail.current, tail.mark_due) else {
             return Err(Refused::Wait(Wait::Room(frame.len())));
         };
-        let mark = Mark { watermark, unix_ms: self.folder.fs.unix_time_ms() };
         let seed = active.log.seed;
-        let mut bytes = mark_frame(&mark, seed, active.end, last_seq).to_vec();
-        bytes.extend_from_slice(frame.seal_header(seed, active.end + MARK_FRAME_BYTES, seq));
-        if let Err(error) = active.log.file.write_at(active.end, &bytes) {
+        let mark = Mark { watermark, unix_ms: self.folder.fs.unix_time_ms() };
+        let mark = mark_frame(&mark, seed, active.end, last_seq);
+        let frame = frame.seal_header(seed, active.end + MARK_FRAME_BYTES, seq);
+        let mut page = [0; PAGE_BYTES];
+        let mut bytes = 0;
+        for (place, byte) in page.iter_mut().zip(mark.iter().chain(frame)) {
+            *place = *byte;
+            bytes += 1;
+        }
+        let written = page.get(..bytes).unwrap_or_default();
+        if let Err(error) = active.log.file.write_at(active.end, written) {
             return Err(self.write_failed(tail, error).into());
         }
-        active.end += MARK_FRAME_BYTES + frame.len();
+        active.end += bytes_u64(bytes);
         let populate = active.end > active.populate_at;
         tail.mark_written();
         Ok(populate)
@@ -67,10 +73,21 @@ impl Log {
 }
 
 impl Tail {
-    /// Whether a frame is the first behind a sync that was for one write, and short: see [`Log::write_with_mark`].
+    /// Whether a frame is the first behind a sync that was for one write, and may be written by a call: see
+    /// [`Log::write_with_mark`].
+    ///
+    /// All of it lies in one page, so that it is written whole or not at all: of two pages the first, with the headers, might be
+    /// written and the call fail, and a frame that ends in zeros would count. And nobody writes zeros, which a call might
+    /// wait for.
     #[inline]
     pub(super) fn is_mark_written_with(&self, frame: &Frame) -> bool {
-        self.is_alone && self.mark_due == Some(self.last_seq) && frame.len() <= CALL_BYTES_MAX
+        self.is_alone
+            && self.mark_due == Some(self.last_seq)
+            && self.making != Making::Zeros
+            && self.current.as_ref().is_some_and(|active| {
+                let page_bytes = bytes_u64(PAGE_BYTES);
+                active.end % page_bytes + MARK_FRAME_BYTES + frame.len() <= page_bytes
+            })
     }
 
     fn mark_written(&mut self) {

@@ -339,8 +339,10 @@ impl Chunks {
             self.dead_in.try_reserve_exact(more).map_err(failed)?;
         }
         self.spares.try_reserve(1).map_err(failed)?;
-        // Of a size that follows from the shard, as most others are.
-        let ready = (!is_long(record_bytes, lossless(bytes))).then(|| self.ready.take(bytes));
+        // Not those whose size follows from the record: two sizes in turn would throw the ready ones away again and again.
+        let is_usual = target >= 4 * PAGE_BYTES && target == chunk_bytes(self.held_bytes, 0);
+        let is_usual = is_usual && !is_long(record_bytes, lossless(target));
+        let ready = is_usual.then(|| self.ready.take(bytes));
         let mut chunk = ready.flatten().unwrap_or_default();
         debug_assert!(chunk.capacity() <= CHUNK_BYTES_MAX, "offsets have 16 bits");
         chunk.try_reserve_exact(bytes).map_err(failed)?;

@@ -86,8 +86,6 @@ impl Shard {
             }
             self.cleaner.next = next;
             if next.is_none() {
-                // One chunk a call; what is left is for the next.
-                self.cleaner.credit_bytes = credit_bytes;
                 return self.chunks.release(place.chunk());
             }
         }

@@ -767,6 +767,25 @@ fn records_of_any_length_leave_little_over() {
     }
 }
 
+/// The ready chunks are of one size: that of most, and not of the last.
+#[test]
+fn long_records_leave_the_ready_chunks_alone() {
+    let map = map(1);
+    let mut number = 0;
+    let mut insert = |value_bytes| {
+        number += 1;
+        set(&map, &key(number, 16), &value(number, value_bytes));
+    };
+    (0..20_000).for_each(|_| insert(100));
+    while map.make_chunk() {}
+    let ready = || map.usage().held_bytes - map.read(0).usage().held_bytes;
+    let all = ready();
+    assert!(all > 0);
+    (0..5000).for_each(|_| insert(900));
+    assert!(!map.make_chunk());
+    assert_eq!(ready(), all);
+}
+
 /// Beyond 256 KiB, the offset of a record would be the number of another chunk.
 #[test]
 fn a_shard_of_the_largest_chunks_takes_ready_ones() {
@@ -782,7 +801,7 @@ fn a_shard_of_the_largest_chunks_takes_ready_ones() {
     }
 }
 
-/// A chunk that is ready counts as memory of the map, and belongs to the shard that takes it.
+/// A chunk that is ready counts as memory of the map, though not for the cap, and belongs to the shard that takes it.
 #[test]
 fn a_shard_takes_a_chunk_that_is_ready() {
     let map = map(1);
@@ -798,8 +817,12 @@ fn a_shard_takes_a_chunk_that_is_ready() {
         insert();
     }
     assert_eq!(held(), [with_ready; 2]);
+    assert!(map.make_chunk());
+    let [with_ready, in_shard] = held();
+    assert!(with_ready > in_shard);
+    assert_eq!(map.memory_bytes(), in_shard, "a write that takes it takes no more memory");
     map.forget_chunks();
-    assert_eq!(map.memory_bytes(), held()[1]);
+    assert_eq!(held(), [in_shard; 2]);
     map.read(0).verify();
 }
 

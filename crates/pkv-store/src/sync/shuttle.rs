@@ -137,11 +137,12 @@ impl Condvar {
     }
 }
 
-/// [`pkv_fs::Rounds`] of shuttle's locks.
+/// [`pkv_fs::Rounds`] of shuttle's locks: steps and their order are the same.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
     current: Mutex<u32>,
     ended: Condvar,
+    waiting: atomic::AtomicU32,
 }
 
 impl Rounds {
@@ -150,17 +151,22 @@ impl Rounds {
     }
 
     pub(crate) fn wait(&self, round: u32) {
+        self.waiting.fetch_add(1, atomic::Ordering::SeqCst);
         let mut current = self.current.lock();
         while *current == round {
             self.ended.wait(&mut current);
         }
+        drop(current);
+        self.waiting.fetch_sub(1, atomic::Ordering::SeqCst);
     }
 
     pub(crate) fn end(&self) {
         let mut current = self.current.lock();
         *current = current.wrapping_add(1);
         drop(current);
-        self.ended.notify_all();
+        if self.waiting.load(atomic::Ordering::SeqCst) > 0 {
+            self.ended.notify_all();
+        }
     }
 }
 
