@@ -29,7 +29,7 @@ const CHUNK_BYTES_ENOUGH: u64 = 16 << 10;
 /// From here on it has this one.
 const CHUNK_SHARE_LARGE: u64 = 1024;
 pub(super) const CHUNKS_MAX: usize = 1 << 16;
-/// Chunks from here on end where the allocator's page does, with its header.
+/// Chunks of four of them and more end where the allocator's page does, with its header, unless their size follows from a record.
 pub(super) const PAGE_BYTES: usize = 4096;
 pub(super) const ALLOCATION_HEADER_BYTES: usize = 32;
 
@@ -40,12 +40,35 @@ const FREE_LIST_BYTES_MIN: usize = 12;
 const LINK_BYTES: usize = 4;
 const NONE: u32 = u32::MAX;
 
-/// What a new chunk of a shard has that holds so many bytes, and takes a record of this length.
-pub(super) fn chunk_bytes(held_bytes: u64, record_bytes: usize) -> usize {
-    let enough = (held_bytes / CHUNK_SHARE_LARGE).max(CHUNK_BYTES_ENOUGH);
-    let share = held_bytes / CHUNK_SHARE;
-    let target = if is_long(record_bytes, enough) { share } else { share.min(enough) };
-    usize::try_from(target).unwrap_or(CHUNK_BYTES_MAX).clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX)
+/// What a new chunk has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChunkSize {
+    pub(super) bytes: usize,
+    /// It follows from the shard and not from the record, and is that of most chunks of its shard.
+    pub(super) is_usual: bool,
+}
+
+impl ChunkSize {
+    /// In a shard that holds so many bytes, with room for a record of this length.
+    pub(super) fn new(held_bytes: u64, record_bytes: usize) -> ChunkSize {
+        let share = held_bytes / CHUNK_SHARE;
+        let enough = (held_bytes / CHUNK_SHARE_LARGE).max(CHUNK_BYTES_ENOUGH);
+        let usual = share.min(enough);
+        let target = if is_long(record_bytes, enough) { share } else { usual };
+        let in_bounds = usize::try_from(target).unwrap_or(CHUNK_BYTES_MAX);
+        let in_bounds = in_bounds.clamp(CHUNK_BYTES_MIN, CHUNK_BYTES_MAX);
+        // So that records of one length leave little or nothing over.
+        if in_bounds < 4 * PAGE_BYTES {
+            let bytes = in_bounds.div_ceil(record_bytes.max(1)) * record_bytes;
+            ChunkSize { bytes, is_usual: false }
+        } else if is_long(record_bytes, lossless(in_bounds)) {
+            let bytes = (in_bounds / record_bytes).max(1) * record_bytes;
+            ChunkSize { bytes, is_usual: false }
+        } else {
+            let bytes = in_bounds / PAGE_BYTES * PAGE_BYTES - ALLOCATION_HEADER_BYTES;
+            ChunkSize { bytes, is_usual: target == usual }
+        }
+    }
 }
 
 /// Whether more than a 64th of a chunk might be left over behind the last record.
@@ -318,15 +341,7 @@ impl Chunks {
     #[cold]
     #[inline(never)]
     fn add_spare(&mut self, record_bytes: usize) -> Result<(), OutOfMemory> {
-        let target = chunk_bytes(self.held_bytes, record_bytes);
-        // So that records of one length leave little or nothing over.
-        let bytes = if target < 4 * PAGE_BYTES {
-            target.div_ceil(record_bytes.max(1)) * record_bytes
-        } else if is_long(record_bytes, lossless(target)) {
-            (target / record_bytes).max(1) * record_bytes
-        } else {
-            target / PAGE_BYTES * PAGE_BYTES - ALLOCATION_HEADER_BYTES
-        };
+        let ChunkSize { bytes, is_usual } = ChunkSize::new(self.held_bytes, record_bytes);
         let failed = |_| OutOfMemory { bytes: lossless(bytes) };
         // The number is given when the chunk becomes the tail; its place in the lists is made now.
         let numbers = self.full.len() + (self.spares.len() + 1).saturating_sub(self.unused_numbers);
@@ -339,9 +354,7 @@ impl Chunks {
             self.dead_in.try_reserve_exact(more).map_err(failed)?;
         }
         self.spares.try_reserve(1).map_err(failed)?;
-        // Not those whose size follows from the record: two sizes in turn would throw the ready ones away again and again.
-        let is_usual = target >= 4 * PAGE_BYTES && target == chunk_bytes(self.held_bytes, 0);
-        let is_usual = is_usual && !is_long(record_bytes, lossless(target));
+        // Two sizes in turn would throw the ready ones away again and again.
         let ready = is_usual.then(|| self.ready.take(bytes));
         let mut chunk = ready.flatten().unwrap_or_default();
         debug_assert!(chunk.capacity() <= CHUNK_BYTES_MAX, "offsets have 16 bits");

@@ -53,7 +53,7 @@ pub(crate) const LINE_BYTES: usize = 64;
 
 /// Memory could not be had; nothing was changed.
 ///
-/// Also where a shard's 15 GiB of records are used up: more shards hold more.
+/// Also where a shard's 15 GiB of records (12 with the longest keys) are used up: more shards hold more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "out of memory: {bytes} bytes more could not be allocated; remove entries or allow more memory"

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 
 use super::bucket::{BUCKET_BYTES_MAX, BUCKET_ENTRIES_MAX};
+use super::chunk::ChunkSize;
 use super::shard::EMPTY_BYTES_MAX;
 use super::*;
 
@@ -739,13 +740,28 @@ fn an_expected_load_makes_its_chunks_first_and_few_more() {
 /// The last chunk of each shard is half empty. Small chunks keep that small, and large ones last.
 #[test]
 fn the_numbers_of_small_chunks_are_enough_for_a_large_shard() {
-    let mut held_bytes = 0;
-    for _ in 0..chunk::CHUNKS_MAX {
-        let bytes = record::lossless(chunk::chunk_bytes(held_bytes, 120));
-        assert!(bytes * 32 <= held_bytes.max(32 << 10), "{bytes} of {held_bytes}");
-        held_bytes += bytes;
+    for (record_bytes, gib) in [(120, 15), (256, 15), (1092, 15), (66_000, 11)] {
+        let mut held_bytes = 0;
+        for _ in 0..chunk::CHUNKS_MAX {
+            let size = ChunkSize::new(held_bytes, record_bytes);
+            let bytes = record::lossless(size.bytes);
+            assert!(!size.is_usual || bytes * 32 <= held_bytes, "{size:?} of {held_bytes}");
+            held_bytes += bytes;
+        }
+        assert!(held_bytes > gib << 30, "{held_bytes} in records of {record_bytes}");
     }
-    assert!(held_bytes > 15 << 30, "{held_bytes}");
+}
+
+#[test]
+fn a_chunk_has_room_for_its_record_and_offsets_for_all_of_it() {
+    let sizes = [0, 1 << 10, 500 << 10, 512 << 10, 1 << 20, 16 << 20, 20 << 20, 300 << 20, 1 << 33];
+    for held_bytes in sizes.into_iter().flat_map(|bytes: u64| [bytes.saturating_sub(1), bytes]) {
+        for record_bytes in (4..66_600).step_by(4) {
+            let size = ChunkSize::new(held_bytes, record_bytes);
+            assert!(size.bytes >= record_bytes, "{size:?} {held_bytes} {record_bytes}");
+            assert!(size.bytes <= chunk::CHUNK_BYTES_MAX, "{size:?} {held_bytes} {record_bytes}");
+        }
+    }
 }
 
 /// What is left over behind the last record of a chunk is no reason to clean: the next chunk would have as much.
@@ -795,7 +811,8 @@ fn a_shard_of_the_largest_chunks_takes_ready_ones() {
         set(&map, &key(number, 16), &value);
         map.make_chunk();
     }
-    assert_eq!(chunk::chunk_bytes(map.usage().held_bytes, 256), chunk::CHUNK_BYTES_MAX);
+    let size = ChunkSize::new(map.usage().held_bytes, 256);
+    assert!(size.bytes + 4096 > chunk::CHUNK_BYTES_MAX, "{size:?}");
     for number in (0..1_100_000).step_by(7) {
         assert_eq!(get(&map, &key(number, 16)).as_deref(), Some(value.as_slice()), "{number}");
     }
