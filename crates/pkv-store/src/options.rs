@@ -47,7 +47,8 @@ pub enum LogWay {
     /// Mapped where the file system is known to be safe for it (ext4, xfs, tmpfs on Linux), else written.
     #[default]
     Auto,
-    /// Copied into a mapped file: no system call for a write, but for the first behind a sync that was for one write alone. Opening fails where that is not safe.
+    /// Copied into a mapped file: no system call for a write, but for the first behind a sync that was for one write alone.
+    /// Opening fails where that is not safe.
     Mapped,
     /// One positioned write for each frame.
     Written,

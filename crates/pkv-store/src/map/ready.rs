@@ -140,8 +140,9 @@ mod tests {
             assert_eq!(ready.take(wanted_bytes), None);
             make(&ready);
             assert!(ready.take(wanted_bytes - PAGE_BYTES).is_some(), "of a smaller shard");
-            assert_eq!(ready.take(CHUNK_BYTES_MAX + 1), None);
-            make_again_and_fill(&ready, wanted_bytes);
+            assert_eq!(ready.take(CHUNK_BYTES_MAX * 2), None);
+            assert!(!ready.make_one(), "no chunk is as large");
+            assert_eq!(ready.take(wanted_bytes / 2), None, "all have twice as much");
         }
         // What is of no use any more is freed.
         assert_eq!(ready.take(BYTES_MIN / 4), None);
@@ -152,12 +153,5 @@ mod tests {
         ready.clear();
         assert_eq!(ready.held_bytes(), 0);
         assert!(!ready.make_one(), "nobody wants one");
-    }
-
-    /// Another size was wanted: all that are there go, one by one.
-    fn make_again_and_fill(ready: &ReadyChunks, wanted_bytes: usize) {
-        assert_eq!(ready.take(CHUNK_BYTES_MAX * 2), None);
-        assert!(!ready.make_one(), "no chunk is as large");
-        assert_eq!(ready.take(wanted_bytes / 2), None);
     }
 }
