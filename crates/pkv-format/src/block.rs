@@ -5,10 +5,11 @@ use alloc::vec::Vec;
 use crate::bytes::{get_u32, get_u64, narrow, put, wide};
 use crate::checksum::FileSeed;
 use crate::error::{BadBlock, EncodeError};
+use crate::index::{self, IndexEntries};
 use crate::layout::{
-    BLOCK_BYTES_TARGET, BLOCK_HEADER_BYTES, BLOCK_KIND_FOOTER, BLOCK_KIND_RECORDS,
-    BLOCK_PAYLOAD_BYTES_MAX, FOOTER_BYTES, FRAME_BODY_BYTES_MAX, KEY_BYTES_MAX, RECORD_ALIGN_BYTES,
-    block_header as at, footer,
+    BLOCK_BYTES_TARGET, BLOCK_HEADER_BYTES, BLOCK_KIND_FOOTER, BLOCK_KIND_INDEX,
+    BLOCK_KIND_RECORDS, BLOCK_PAYLOAD_BYTES_MAX, FOOTER_BYTES, FRAME_BODY_BYTES_MAX, KEY_BYTES_MAX,
+    RECORD_ALIGN_BYTES, block_header as at, footer,
 };
 use crate::record::{Records, push_record, record_bytes};
 
@@ -164,7 +165,7 @@ fn count_is_possible(records: u32, payload_bytes: usize) -> bool {
 }
 
 /// The header of a block at `offset`. The payload is at most [`BLOCK_PAYLOAD_BYTES_MAX`] bytes long.
-fn encode_header(
+pub(crate) fn encode_header(
     seed: FileSeed,
     offset: u64,
     payload: &[u8],
@@ -252,6 +253,13 @@ pub enum BlockStep<'a> {
         /// Its records.
         records: Records<'a>,
     },
+    /// The index, its checksum right; the scanner stands behind it now, and the footer must follow.
+    Index {
+        /// Where the index starts: behind the last block of records.
+        offset: u64,
+        /// What it says. That it says so of the blocks that are there is for its user to check.
+        entries: IndexEntries<'a>,
+    },
     /// The footer, its checksum right; the scanner stands behind it now.
     Footer {
         /// Where the footer starts; the file ends [`FOOTER_BYTES`] behind.
@@ -285,13 +293,14 @@ pub enum BlockStep<'a> {
     },
 }
 
-/// Walks the blocks of a slice of a snapshot. Nothing is allocated; no step but `Block` and `Footer` moves
+/// Walks the blocks of a slice of a snapshot. Nothing is allocated; no step but `Block`, `Index` and `Footer` moves
 /// the scanner.
 #[derive(Clone, Debug)]
 pub struct BlockScanner<'a> {
     seed: FileSeed,
     offset: u64,
     rest: &'a [u8],
+    index_was_seen: bool,
     footer_was_seen: bool,
 }
 
@@ -301,7 +310,13 @@ impl<'a> BlockScanner<'a> {
     /// A block is expected at `base_offset`: [`crate::BLOCKS_OFFSET`], or where an earlier step said.
     #[must_use]
     pub fn new(seed: FileSeed, base_offset: u64, bytes: &'a [u8]) -> BlockScanner<'a> {
-        BlockScanner { seed, offset: base_offset, rest: bytes, footer_was_seen: false }
+        BlockScanner {
+            seed,
+            offset: base_offset,
+            rest: bytes,
+            index_was_seen: false,
+            footer_was_seen: false,
+        }
     }
 
     /// Where the next block is expected.
@@ -336,10 +351,26 @@ impl<'a> BlockScanner<'a> {
         if get_u32(header, at::CHECKSUM) != block_checksum(self.seed, offset, header, payload) {
             return BlockStep::Bad { offset, why: BadBlock::Checksum };
         }
+        let kind = get_u32(header, at::KIND);
+        if self.index_was_seen && kind != BLOCK_KIND_FOOTER {
+            return BlockStep::Bad { offset, why: BadBlock::BehindIndex };
+        }
+        let entries = if kind == BLOCK_KIND_INDEX {
+            let Some(entries) = IndexEntries::new(payload) else {
+                return BlockStep::Bad { offset, why: BadBlock::Count };
+            };
+            Some(entries)
+        } else {
+            None
+        };
         self.offset = offset.saturating_add(wide(block_bytes));
         self.rest = rest;
+        if let Some(entries) = entries {
+            self.index_was_seen = true;
+            return BlockStep::Index { offset, entries };
+        }
         // Only a footer's payload has a footer's kind: `payload_bytes` has checked both together.
-        if get_u32(header, at::KIND) == BLOCK_KIND_FOOTER
+        if kind == BLOCK_KIND_FOOTER
             && let Some(payload) = payload.first_chunk()
         {
             self.footer_was_seen = true;
@@ -361,6 +392,7 @@ fn payload_bytes(header: &[u8; BLOCK_HEADER_BYTES]) -> Result<usize, BadBlock> {
                 && (1..=BLOCK_PAYLOAD_BYTES_MAX).contains(&payload_bytes),
             count_is_possible(records, payload_bytes),
         ),
+        BLOCK_KIND_INDEX => (index::is_payload_length(payload_bytes), records == 0),
         BLOCK_KIND_FOOTER => (payload_bytes == footer::BYTES, records == 0),
         _ => return Err(BadBlock::Kind),
     };

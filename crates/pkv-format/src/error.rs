@@ -169,12 +169,15 @@ pub enum BadBlock {
     /// (2) The payload's length is out of range for the kind, or not a multiple of 4.
     #[error("the block's payload length is out of range for its kind")]
     Length,
-    /// (3) The count of records cannot be that of such a payload.
-    #[error("the block's count of records cannot fit its payload")]
+    /// (3) The count of records, or of an index's entries, cannot be that of such a payload.
+    #[error("the block's count does not fit its payload")]
     Count,
     /// (4) The checksum does not match.
     #[error("the block's checksum does not match")]
     Checksum,
+    /// Another block than the footer follows the index.
+    #[error("the index is not followed by the footer")]
+    BehindIndex,
     /// Bytes follow the footer.
     #[error("bytes follow the snapshot's footer")]
     Trailing,

@@ -6,8 +6,8 @@ use crate::bytes::{get, get_u8, get_u16, get_u32, get_u64, is_zero, put};
 use crate::checksum::{FileSeed, body_checksum};
 use crate::error::{EncodeError, HeaderError};
 use crate::layout::{
-    CODEC_PLAIN, FILE_KIND_LOG, FILE_KIND_SNAPSHOT, FORMAT_VERSION, HEADER_BYTES, MAGIC,
-    SCHEMAS_BYTES_MAX, SUCCESSOR_BYTES, file_header as at, successor,
+    CODEC_PLAIN, FILE_KIND_LOG, FILE_KIND_SNAPSHOT, FORMAT_VERSION, HEADER_BYTES, LOG_VERSION,
+    MAGIC, SCHEMAS_BYTES_MAX, SUCCESSOR_BYTES, file_header as at, successor,
 };
 
 /// What a file holds.
@@ -60,14 +60,14 @@ impl FileHeader {
         }
         self.check().map_err(EncodeError::Invalid)?;
         let length = |name: &str| u16::try_from(name.len()).unwrap_or(u16::MAX).to_le_bytes();
-        let kind = match self.kind {
-            FileKind::Log => FILE_KIND_LOG,
-            FileKind::Snapshot => FILE_KIND_SNAPSHOT,
+        let (kind, version) = match self.kind {
+            FileKind::Log => (FILE_KIND_LOG, LOG_VERSION),
+            FileKind::Snapshot => (FILE_KIND_SNAPSHOT, FORMAT_VERSION),
         };
 
         let mut out = [0; HEADER_BYTES];
         put(&mut out, at::MAGIC, MAGIC);
-        put(&mut out, at::VERSION, FORMAT_VERSION.to_le_bytes());
+        put(&mut out, at::VERSION, version.to_le_bytes());
         put(&mut out, at::KIND, [kind]);
         put(&mut out, at::CODEC, [CODEC_PLAIN]);
         put(&mut out, at::ORDINAL, self.ordinal.to_le_bytes());
@@ -108,10 +108,10 @@ impl FileHeader {
         }
         match get_u32(header, at::VERSION) {
             0 => return Err(HeaderError::Invalid("the format version is 0")),
-            FORMAT_VERSION => {}
+            1..=FORMAT_VERSION => {}
             found => return Err(HeaderError::Newer { found, known: FORMAT_VERSION }),
         }
-        decode_version_1(header)
+        decode_fields(header)
     }
 
     /// The initial checksum state of everything else in this file.
@@ -135,8 +135,8 @@ impl FileHeader {
     }
 }
 
-/// The fields of a sector whose magic, checksum and version are right.
-fn decode_version_1(header: &[u8; HEADER_BYTES]) -> Result<FileHeader, HeaderError> {
+/// The fields of a sector whose magic, checksum and version are right. They are the same in all versions.
+fn decode_fields(header: &[u8; HEADER_BYTES]) -> Result<FileHeader, HeaderError> {
     let kind = match get_u8(header, at::KIND) {
         FILE_KIND_LOG => FileKind::Log,
         FILE_KIND_SNAPSHOT => FileKind::Snapshot,

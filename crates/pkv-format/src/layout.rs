@@ -1,7 +1,9 @@
 //! Offsets, sizes and codes of every field: the numbers of the tables in [`crate::spec`], which a test compares.
 
-/// The format version that this crate writes, and the highest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The format version of the snapshots that this crate writes, and the highest that it reads.
+pub const FORMAT_VERSION: u32 = 2;
+/// The format version of the logs that this crate writes: nothing of them has changed since.
+pub const LOG_VERSION: u32 = 1;
 /// The first eight bytes of every file.
 pub const MAGIC: [u8; 8] = *b"pkvstore";
 /// Size of the file header at offset 0 of every file, in bytes: one sector.
@@ -32,6 +34,8 @@ pub const BLOCK_BYTES_TARGET: usize = 64 << 10;
 pub const BLOCK_PAYLOAD_BYTES_MAX: usize = (64 << 20) + (128 << 10);
 /// Size of a whole footer block, in bytes.
 pub const FOOTER_BYTES: usize = BLOCK_HEADER_BYTES + footer::BYTES;
+/// Size of the number of entries at the end of an index, in bytes.
+pub const INDEX_COUNT_BYTES: usize = 8;
 /// Records are padded with zeros to a multiple of this many bytes.
 pub const RECORD_ALIGN_BYTES: usize = 4;
 /// The bits of a record's first byte that hold its flags.
@@ -63,6 +67,8 @@ pub const MAP_ID: u8 = 0;
 pub const BLOCK_KIND_RECORDS: u32 = 1;
 /// Block kind: footer.
 pub const BLOCK_KIND_FOOTER: u32 = 2;
+/// Block kind: index.
+pub const BLOCK_KIND_INDEX: u32 = 3;
 
 /// One field of a fixed layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +179,13 @@ structure! {
     }
 }
 structure! {
+    /// An entry of an index block.
+    index_entry {
+        FIRST_HASH: 0, 8;
+        OFFSET: 8, 8;
+    }
+}
+structure! {
     /// The payload of a footer block.
     footer {
         RECORDS: 0, 8;
@@ -193,5 +206,6 @@ pub const STRUCTURES: &[(&str, &[Field])] = &[
     ("mark", mark::FIELDS),
     ("seal", seal::FIELDS),
     ("block_header", block_header::FIELDS),
+    ("index_entry", index_entry::FIELDS),
     ("footer", footer::FIELDS),
 ];

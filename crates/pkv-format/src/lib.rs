@@ -10,6 +10,7 @@ mod checksum;
 mod error;
 mod frame;
 mod header;
+mod index;
 pub mod layout;
 mod operation;
 mod record;
@@ -21,11 +22,12 @@ pub use checksum::{FileSeed, body_checksum};
 pub use error::{BadBlock, BadBody, BadFrame, BadRecord, EncodeError, HeaderError};
 pub use frame::{Frame, FrameHeader, FrameKind, Link, Mark, Seal, frame_bytes, push_frame};
 pub use header::{FileHeader, FileKind, Successor};
+pub use index::{IndexEntries, IndexEntry, index_bytes, push_index};
 pub use layout::{
     BLOCK_BYTES_TARGET, BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BLOCKS_OFFSET, FOOTER_BYTES,
     FORMAT_VERSION, FRAME_ALIGN_BYTES, FRAME_BODY_BYTES_MAX, FRAME_HEADER_BYTES, FRAMES_OFFSET,
-    HEADER_BYTES, KEY_BYTES_MAX, MAGIC, RECORD_ALIGN_BYTES, RECORD_FLAGS_MASK, SCHEMAS_BYTES_MAX,
-    SUCCESSOR_BYTES, SUCCESSOR_OFFSET,
+    HEADER_BYTES, INDEX_COUNT_BYTES, KEY_BYTES_MAX, LOG_VERSION, MAGIC, RECORD_ALIGN_BYTES,
+    RECORD_FLAGS_MASK, SCHEMAS_BYTES_MAX, SUCCESSOR_BYTES, SUCCESSOR_OFFSET,
 };
 pub use operation::{Operation, Operations, push_clear, push_remove, push_set};
 pub use record::{

@@ -1,11 +1,11 @@
-//! The bytes of version 1, one literal per kind, made from `FORMAT.md` by other means than this crate. They never
+//! The bytes of versions 1 and 2, one literal per kind, made from `FORMAT.md` by other means than this crate. They never
 //! change: a new version adds its own.
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 use pkv_format::{
-    BlockBuilder, FileHeader, FileKind, FileSeed, Footer, FrameKind, Link, Mark, Seal, Successor,
-    push_clear, push_frame, push_record, push_remove, push_set,
+    BlockBuilder, FileHeader, FileKind, FileSeed, Footer, FrameKind, IndexEntry, Link, Mark, Seal,
+    Successor, push_clear, push_frame, push_index, push_record, push_remove, push_set,
 };
 
 const STORE_ID: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -19,8 +19,8 @@ fn bytes(hex: &str) -> Vec<u8> {
     hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
 }
 
-fn assert_header(kind: FileKind, segment_bytes: u64, front: &str, checksum: &str) {
-    let header = FileHeader {
+fn header(kind: FileKind, segment_bytes: u64) -> FileHeader {
+    FileHeader {
         kind,
         ordinal: 7,
         shard: 3,
@@ -31,12 +31,19 @@ fn assert_header(kind: FileKind, segment_bytes: u64, front: &str, checksum: &str
         segment_bytes,
         key_schema: "k1".into(),
         value_schema: "val".into(),
-    };
+    }
+}
+
+fn header_bytes(front: &str, checksum: &str) -> Vec<u8> {
     let mut golden = bytes(front);
     golden.resize(508, 0);
     golden.extend(bytes(checksum));
+    golden
+}
+
+fn assert_header(header: &FileHeader, golden: &[u8]) {
     assert_eq!(header.encode().unwrap().to_vec(), golden);
-    assert_eq!(FileHeader::decode(&golden), Ok(header.clone()));
+    assert_eq!(FileHeader::decode(golden), Ok(header.clone()));
     assert_eq!(header.seed(), seed());
 }
 
@@ -53,26 +60,35 @@ fn file_seed() {
 
 #[test]
 fn log_header() {
-    assert_header(
-        FileKind::Log,
-        1 << 20,
+    let golden = header_bytes(
         "70 6b 76 73 74 6f 72 65 01 00 00 00 01 00 00 00 07 00 00 00 00 00 00 00 03 00 00 00 08 00 00 00
          00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 01 02 03 04 05 06 07 08 99 00 00 00 00 00 00 00
          00 00 10 00 00 00 00 00 00 00 00 00 00 00 00 00 02 00 03 00 6b 31 76 61 6c",
         "93 b7 09 c4",
     );
+    assert_header(&header(FileKind::Log, 1 << 20), &golden);
 }
 
 #[test]
-fn snapshot_header() {
-    assert_header(
-        FileKind::Snapshot,
-        0,
+fn snapshot_header_of_version_1_is_read() {
+    let golden = header_bytes(
         "70 6b 76 73 74 6f 72 65 01 00 00 00 02 00 00 00 07 00 00 00 00 00 00 00 03 00 00 00 08 00 00 00
          00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 01 02 03 04 05 06 07 08 99 00 00 00 00 00 00 00
          00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 02 00 03 00 6b 31 76 61 6c",
         "1d 76 2c 5f",
     );
+    assert_eq!(FileHeader::decode(&golden), Ok(header(FileKind::Snapshot, 0)));
+}
+
+#[test]
+fn snapshot_header() {
+    let golden = header_bytes(
+        "70 6b 76 73 74 6f 72 65 02 00 00 00 02 00 00 00 07 00 00 00 00 00 00 00 03 00 00 00 08 00 00 00
+         00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f 01 02 03 04 05 06 07 08 99 00 00 00 00 00 00 00
+         00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 02 00 03 00 6b 31 76 61 6c",
+        "18 56 d1 ab",
+    );
+    assert_header(&header(FileKind::Snapshot, 0), &golden);
 }
 
 #[test]
@@ -157,4 +173,19 @@ fn block_and_footer() {
                   02 00 00 00 00 00 00 00 08 00 00 00 00 00 00 00 28 00 00 00 00 00 00 00
                   2c 00 00 00 00 00 00 00 08 00 00 00 00 00 00 00 55 00 00 00 00 00 00 00";
     assert_eq!(footer.encode(seed(), 544).to_vec(), bytes(golden));
+}
+
+#[test]
+fn index() {
+    let entries = [
+        IndexEntry { first_hash: 0, offset: 512 },
+        IndexEntry { first_hash: 0x0123_4567_89ab_cdef, offset: 66_048 },
+    ];
+    let mut out = Vec::new();
+    push_index(&mut out, seed(), 131_072, &entries).unwrap();
+    let golden = "e2 a8 1a 48 28 00 00 00 00 00 00 00 03 00 00 00
+                  00 00 00 00 00 00 00 00 00 02 00 00 00 00 00 00
+                  ef cd ab 89 67 45 23 01 00 02 01 00 00 00 00 00
+                  02 00 00 00 00 00 00 00";
+    assert_eq!(out, bytes(golden));
 }

@@ -109,11 +109,14 @@ fn every_length_is_told_apart() {
 
 #[test]
 fn versions_are_told_apart_from_damage() {
-    let newer = HeaderError::Newer { found: 2, known: 1 };
-    assert_eq!(decode_with(at::VERSION.offset, &[2]), Err(newer));
+    let newer = HeaderError::Newer { found: 3, known: 2 };
+    assert_eq!(decode_with(at::VERSION.offset, &[3]), Err(newer));
+    for known in [1, 2] {
+        assert_eq!(decode_with(at::VERSION.offset, &[known]), Ok(header()), "{known}");
+    }
     // A newer version may use bytes that must be zero in this one.
     let mut sector = header().encode().unwrap();
-    sector[at::VERSION.offset] = 2;
+    sector[at::VERSION.offset] = 3;
     assert_eq!(FileHeader::decode(&sector), Err(HeaderError::Checksum));
     assert!(matches!(decode_with(at::VERSION.offset, &[0]), Err(HeaderError::Invalid(_))));
 }

@@ -6,8 +6,9 @@
 use pkv_format::{
     BLOCK_BYTES_TARGET, BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BLOCKS_OFFSET, BadBlock,
     BadRecord, BlockBuilder, BlockScanner, BlockStep, EncodeError, FOOTER_BYTES,
-    FRAME_BODY_BYTES_MAX, FileSeed, Footer, KEY_BYTES_MAX, Record, Records, decode_record,
-    finish_block, push_record, push_record_with_flags, record_bytes,
+    FRAME_BODY_BYTES_MAX, FileSeed, Footer, INDEX_COUNT_BYTES, IndexEntry, KEY_BYTES_MAX, Record,
+    Records, decode_record, finish_block, index_bytes, push_index, push_record,
+    push_record_with_flags, record_bytes,
 };
 use proptest::prelude::*;
 
@@ -20,6 +21,10 @@ const FOOTER: Footer = Footer {
     log_ordinal: 2,
     log_salt: 77,
 };
+
+const INDEX: [IndexEntry; 1] = [IndexEntry { first_hash: 7, offset: BASE }];
+/// Header, one entry, the count.
+const INDEX_BYTES: usize = 16 + 16 + 8;
 
 fn seed() -> FileSeed {
     FileSeed::new([1; 16], 2, 3, 0, 1)
@@ -36,7 +41,7 @@ fn offset_of(blocks: &[u8]) -> u64 {
     BASE + u64::try_from(blocks.len()).unwrap()
 }
 
-/// Blocks of these entries and a footer.
+/// Blocks of these entries, an index and a footer.
 fn build(blocks: &[Vec<Entry>]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut builder = BlockBuilder::new();
@@ -50,6 +55,8 @@ fn build(blocks: &[Vec<Entry>]) -> Vec<u8> {
             out.extend_from_slice(builder.finish(seed(), offset));
         }
     }
+    let offset = offset_of(&out);
+    push_index(&mut out, seed(), offset, &INDEX).unwrap();
     let offset = offset_of(&out);
     out.extend(FOOTER.encode(seed(), offset));
     out
@@ -71,6 +78,7 @@ fn scan(bytes: &[u8]) -> (Vec<Entry>, bool, BlockStep<'_>) {
                 let own = |record: Record<'_>| (record.key.to_vec(), record.value.to_vec());
                 entries.extend(records.map(|record| own(record.unwrap())));
             }
+            BlockStep::Index { entries, .. } => assert!(entries.eq(INDEX)),
             BlockStep::Footer { footer, .. } => {
                 assert_eq!(footer, FOOTER);
                 footer_was_seen = true;
@@ -202,13 +210,13 @@ proptest! {
 #[test]
 fn every_prefix_is_blocks_and_a_partial() {
     let snapshot = small_snapshot();
-    // Two blocks (12 + 4 and 12 bytes of records), then the footer.
-    let ends = [0, 32, 60, 60 + FOOTER_BYTES];
-    assert_eq!(snapshot.len(), ends[3]);
+    // Two blocks (12 + 4 and 12 bytes of records), then the index and the footer.
+    let ends = [0, 32, 60, 60 + INDEX_BYTES, 60 + INDEX_BYTES + FOOTER_BYTES];
+    assert_eq!(snapshot.len(), ends[4]);
     for cut in 0..snapshot.len() {
         let (entries, footer_was_seen, last) = scan(&snapshot[..cut]);
         let whole = ends.iter().rposition(|end| *end <= cut).unwrap();
-        assert_eq!(entries.len(), [0, 2, 3][whole], "{cut}");
+        assert_eq!(entries.len(), [0, 2, 3, 3][whole], "{cut}");
         assert!(!footer_was_seen, "{cut}");
         let left = cut - ends[whole];
         let needed = if left < 16 { 16 } else { ends[whole + 1] - ends[whole] };
@@ -244,17 +252,57 @@ fn nothing_may_follow_the_footer() {
 }
 
 #[test]
+fn the_footer_follows_the_index() {
+    let mut snapshot = Vec::new();
+    for _ in 0..2 {
+        let offset = offset_of(&snapshot);
+        push_index(&mut snapshot, seed(), offset, &INDEX).unwrap();
+    }
+    assert_eq!(why_bad(&snapshot), BadBlock::BehindIndex);
+}
+
+#[test]
+fn the_index_is_found_from_the_end() {
+    let snapshot = small_snapshot();
+    let count_at = snapshot.len() - FOOTER_BYTES - INDEX_COUNT_BYTES;
+    let count = *snapshot[count_at..].first_chunk().unwrap();
+    assert_eq!(index_bytes(count), Some(u64::try_from(INDEX_BYTES).unwrap()));
+    // What stands there where there is no index may be any number.
+    let most = u64::try_from((BLOCK_PAYLOAD_BYTES_MAX - 8) / 16).unwrap();
+    for (count, has_bytes) in [(0, true), (most, true), (most + 1, false), (u64::MAX, false)] {
+        assert_eq!(index_bytes(count.to_le_bytes()).is_some(), has_bytes, "{count}");
+    }
+}
+
+#[test]
+fn an_index_too_long_for_a_block_is_refused() {
+    let entries = vec![INDEX[0]; BLOCK_PAYLOAD_BYTES_MAX / 16];
+    let mut out = vec![1];
+    let refused = push_index(&mut out, seed(), 0, &entries);
+    assert!(matches!(refused, Err(EncodeError::TooLong { .. })), "{refused:?}");
+    assert_eq!(out, [1]);
+}
+
+#[test]
 fn hostile_headers_are_bad_whatever_their_checksum() {
     let largest = u32::try_from(BLOCK_PAYLOAD_BYTES_MAX).unwrap();
     let payload = [0; 48];
     assert_eq!(why_bad(&block(48, 1, 0, &payload)), BadBlock::Kind);
-    assert_eq!(why_bad(&block(48, 1, 3, &payload)), BadBlock::Kind);
+    assert_eq!(why_bad(&block(48, 1, 4, &payload)), BadBlock::Kind);
     for length in [0, 47, largest + 4, u32::MAX] {
         assert_eq!(why_bad(&block(length, 1, 1, &payload)), BadBlock::Length, "{length}");
     }
     for length in [0, 44, 52] {
         assert_eq!(why_bad(&block(length, 0, 2, &payload)), BadBlock::Length, "{length}");
     }
+    for length in [0, 16, 23, 48, u32::MAX] {
+        assert_eq!(why_bad(&block(length, 0, 3, &payload)), BadBlock::Length, "{length}");
+    }
+    for count in [0, 1, 3, u64::MAX] {
+        let payload = [&[0; 32], &count.to_le_bytes()[..]].concat();
+        assert_eq!(why_bad(&block(40, 0, 3, &payload)), BadBlock::Count, "{count}");
+    }
+    assert_eq!(why_bad(&block(40, 1, 3, &payload)), BadBlock::Count);
     for records in [0, 13, u32::MAX] {
         assert_eq!(why_bad(&block(48, records, 1, &payload)), BadBlock::Count, "{records}");
     }

@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use pkv_format::{
     BLOCKS_OFFSET, BlockBuilder, BlockScanner, BlockStep, FRAMES_OFFSET, FileHeader, FileKind,
-    Footer, Frame, FrameKind, Link, Mark, Operation, SUCCESSOR_OFFSET, Scanner, Seal, Step,
-    Successor, layout, push_frame, push_remove, push_set,
+    Footer, Frame, FrameKind, IndexEntry, Link, Mark, Operation, SUCCESSOR_OFFSET, Scanner, Seal,
+    Step, Successor, layout, push_frame, push_index, push_remove, push_set,
 };
 
 const SPEC: &str = include_str!("../FORMAT.md");
@@ -82,6 +82,8 @@ fn snapshot_header() -> FileHeader {
     }
 }
 
+const INDEX_ENTRY: IndexEntry = IndexEntry { first_hash: 0, offset: BLOCKS_OFFSET };
+
 const FOOTER: Footer = Footer {
     records: 2,
     payload_bytes: 14,
@@ -100,6 +102,8 @@ fn snapshot_example() -> Vec<u8> {
     block.push(b"carol", b"c").unwrap();
     let offset = snapshot.len() as u64;
     snapshot.extend_from_slice(block.finish(seed, offset));
+    let offset = snapshot.len() as u64;
+    push_index(&mut snapshot, seed, offset, &[INDEX_ENTRY]).unwrap();
     let offset = snapshot.len() as u64;
     snapshot.extend(FOOTER.encode(seed, offset));
     snapshot
@@ -166,12 +170,12 @@ fn codes_and_limits_are_those_of_the_table() {
         };
     }
     let constants = constants!(
-        FORMAT_VERSION FILE_KIND_LOG FILE_KIND_SNAPSHOT CODEC_PLAIN FRAME_KIND_DATA FRAME_KIND_LINK
+        FORMAT_VERSION LOG_VERSION FILE_KIND_LOG FILE_KIND_SNAPSHOT CODEC_PLAIN FRAME_KIND_DATA FRAME_KIND_LINK
         FRAME_KIND_MARK FRAME_KIND_SEAL TAG_SET TAG_REMOVE TAG_CLEAR MAP_ID BLOCK_KIND_RECORDS
-        BLOCK_KIND_FOOTER HEADER_BYTES SCHEMAS_BYTES_MAX SUCCESSOR_OFFSET SUCCESSOR_BYTES
+        BLOCK_KIND_FOOTER BLOCK_KIND_INDEX HEADER_BYTES SCHEMAS_BYTES_MAX SUCCESSOR_OFFSET SUCCESSOR_BYTES
         FRAMES_OFFSET FRAME_ALIGN_BYTES FRAME_HEADER_BYTES FRAME_BODY_BYTES_MAX KEY_BYTES_MAX
         BLOCKS_OFFSET BLOCK_HEADER_BYTES BLOCK_BYTES_TARGET BLOCK_PAYLOAD_BYTES_MAX FOOTER_BYTES
-        RECORD_ALIGN_BYTES RECORD_FLAGS_MASK
+        INDEX_COUNT_BYTES RECORD_ALIGN_BYTES RECORD_FLAGS_MASK
     );
     let rows: Vec<(String, u64)> = table_behind("## 8. Codes and limits")
         .into_iter()
@@ -237,6 +241,8 @@ fn the_snapshot_of_the_example_is_read() {
     };
     let found: Vec<_> = records.map(|record| record.map(|r| (r.key, r.value)).unwrap()).collect();
     assert_eq!(found, [(&b"alice"[..], &b"one"[..]), (b"carol", b"c")]);
+    let BlockStep::Index { entries, .. } = scanner.next_block() else { panic!("no index") };
+    assert!(entries.eq([INDEX_ENTRY]));
     let BlockStep::Footer { footer, .. } = scanner.next_block() else { panic!("no footer") };
     assert_eq!(footer, FOOTER);
     let BlockStep::End { offset } = scanner.next_block() else { panic!("no end") };
