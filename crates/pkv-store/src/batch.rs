@@ -196,6 +196,11 @@ impl Prepared {
         self.conditions.check(locked, expiry)
     }
 
+    /// The hashes of all keys that are changed or looked at.
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.changes.iter().map(|change| change.hash).chain(self.conditions.hashes())
+    }
+
     pub(crate) fn payload_bytes(&self) -> usize {
         self.payload_bytes
     }

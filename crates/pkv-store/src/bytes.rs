@@ -113,6 +113,7 @@ impl ByteStore {
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         reentry::check(&self.core)?;
+        self.core.ready(key)?;
         if self.core.expiry.is_some() {
             return Ok(self.core.get_timed(key, read));
         }
@@ -262,9 +263,15 @@ impl ByteStore {
         self.core.clear_all(durability)
     }
 
-    /// The number of entries. Changes under way in other threads count or do not.
+    /// The number of entries. Changes under way in other threads count or do not. Behind an instant opening it waits until
+    /// all are loaded; inside of a closure of an operation it does not, and is an upper bound then.
     pub fn len(&self) -> u64 {
-        self.core.map.len().saturating_sub(self.core.hidden_entries())
+        if reentry::check(&self.core).is_ok() {
+            // Who needs what could not be loaded is told.
+            let _ = self.core.ready_all();
+        }
+        let entries = self.core.map.len() + self.core.spans.records_left();
+        entries.saturating_sub(self.core.hidden_entries())
     }
 
     /// Whether there is no entry.
@@ -369,6 +376,21 @@ impl ByteStore {
     /// What opening found and did.
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.core.report
+    }
+
+    /// Waits until everything is in memory, behind [`Options::instant_open`], and helps. Returns at once otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] where the snapshot is, and what a file system says that does not let it be read.
+    pub fn wait_loaded(&self) -> Result<()> {
+        reentry::check(&self.core)?;
+        self.core.ready_all()
+    }
+
+    /// Whether everything is in memory: false for some time behind [`Options::instant_open`].
+    pub fn is_loaded(&self) -> bool {
+        self.core.spans.are_loaded()
     }
 
     /// Syncs everything, ends the log so that the next opening has nothing to repair, and lets go of the

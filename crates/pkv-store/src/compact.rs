@@ -8,7 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pkv_format::{BLOCK_HEADER_BYTES, FileKind, Footer, HEADER_BYTES, finish_block, push_record};
+use pkv_format::{
+    BLOCK_HEADER_BYTES, FileKind, Footer, HEADER_BYTES, IndexEntry, finish_block, push_index,
+    push_record,
+};
 use pkv_fs::{Access, File};
 use pkv_snapshot_set::{SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
 
@@ -30,6 +33,10 @@ const WRITE_BYTES: usize = 512 * 1024;
 
 /// A block ends behind the slice with which it has so much: most slices have 10 to 30 KiB, or 30 to 60 where nobody writes.
 const BLOCK_BYTES_ENOUGH: usize = 48 * 1024;
+
+/// The index of a file has an entry for each so many bytes, or some more: what an instant opening loads at once, in
+/// some tenths of a millisecond.
+const SPAN_BYTES: u64 = 256 * 1024;
 
 /// A piece that is nearly whole, and the block and the slice that end it.
 const READY_BYTES: usize = WRITE_BYTES + BLOCK_BYTES_ENOUGH + 80 * 1024;
@@ -144,6 +151,7 @@ impl Core {
     pub(crate) fn compact(&self) -> Result<u64> {
         let _one_at_a_time = self.compaction.running.lock();
         self.check_going_on()?;
+        self.ready_all()?;
         let started = Instant::now();
         // 1. and 2.
         let pending = self.begin_snapshot()?;
@@ -287,7 +295,7 @@ impl Core {
     pub(crate) fn compaction_due(&self) -> bool {
         let options = &self.options;
         let log = self.log.usage();
-        let live = self.map.usage().payload_bytes;
+        let live = self.payload_bytes();
         let worth = (live.saturating_mul(options.compact_log_percent.into()) / 100)
             .max(options.compact_log_bytes_min);
         let explained = log.bytes / options.segment_bytes_max.max(1);
@@ -389,6 +397,8 @@ struct ShardWriter<'a> {
     synced: u64,
     records: u64,
     payload_bytes: u64,
+    /// Where each span of hashes begins.
+    index: Vec<IndexEntry>,
 }
 
 impl<'a> ShardWriter<'a> {
@@ -424,6 +434,7 @@ impl<'a> ShardWriter<'a> {
             synced: 0,
             records: 0,
             payload_bytes: 0,
+            index: Vec::new(),
         };
         writer.begin_block();
         Ok(writer)
@@ -438,6 +449,7 @@ impl<'a> ShardWriter<'a> {
             if checked.replace(self.offset) != Some(self.offset) {
                 self.core.check_going_on()?;
             }
+            self.begin_span(self.core.map.first_hash(shard, at));
             let size =
                 if self.is_beside_writers { SliceSize::BESIDE_WRITERS } else { SliceSize::ALONE };
             let copied = self.core.map.read(shard).append_slice(at, &mut self.ready, size);
@@ -456,6 +468,19 @@ impl<'a> ShardWriter<'a> {
             self.ready.give_back(large);
         }
         Ok(())
+    }
+
+    /// Notes that what comes begins with this hash, if a block begins with it and the last span is long enough. The
+    /// slices of a file come in the order of their hashes.
+    fn begin_span(&mut self, first_hash: u64) {
+        if self.ready.records > 0 {
+            return;
+        }
+        let offset = self.offset + bytes_u64(self.block_at);
+        let is_due = |last: &IndexEntry| offset - last.offset >= SPAN_BYTES;
+        if self.index.last().is_none_or(is_due) {
+            self.index.push(IndexEntry { first_hash, offset });
+        }
     }
 
     /// Room for the header of the block that comes.
@@ -504,7 +529,7 @@ impl<'a> ShardWriter<'a> {
         Ok(())
     }
 
-    /// The footer, which proves the file complete, and the sync. Returns the file's size.
+    /// The index, the footer, which proves the file complete, and the sync. Returns the file's size.
     fn finish(mut self, rotated: &Rotated) -> Result<u64> {
         self.end_block()?;
         let footer = Footer {
@@ -515,8 +540,11 @@ impl<'a> ShardWriter<'a> {
             log_ordinal: rotated.ordinal,
             log_salt: rotated.salt,
         };
-        let at = self.offset + bytes_u64(self.block_at);
         self.ready.bytes.truncate(self.block_at);
+        let at = self.offset + bytes_u64(self.block_at);
+        push_index(&mut self.ready.bytes, self.seed, at, &self.index)
+            .map_err(|why| broken_map(&why))?;
+        let at = self.offset + bytes_u64(self.ready.bytes.len());
         self.ready.bytes.extend_from_slice(&footer.encode(self.seed, at));
         self.file.write_at(self.offset, &self.ready.bytes)?;
         self.file.sync_data()?;

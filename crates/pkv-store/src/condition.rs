@@ -61,6 +61,11 @@ impl Conditions {
         self.all.is_empty()
     }
 
+    /// The hashes of all keys, behind [`Conditions::find_shards`].
+    pub(crate) fn hashes(&self) -> impl Iterator<Item = u64> {
+        self.all.iter().map(|condition| condition.hash)
+    }
+
     /// Hashes every key; adds its shard to those that are to be locked.
     pub(crate) fn find_shards(&mut self, map: &Map, shards: &mut Vec<usize>) {
         for condition in &mut self.all {

@@ -41,7 +41,7 @@ use crate::log::{Log, LogSettings, LogStart};
 use crate::map::Map;
 use crate::options::{LogWay, Options, RecoveryMode};
 use crate::pool::IoPool;
-use crate::recover::{self, ReadOptions, RecoveryReport, Types};
+use crate::recover::{self, ReadOptions, RecoveryReport, Spans, Types};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::thread::{self, JoinHandle, Thread};
@@ -54,6 +54,8 @@ pub(crate) struct Core {
     pub(crate) options: Options,
     pub(crate) folder: Arc<Folder>,
     pub(crate) map: Map,
+    /// What of the snapshot is not in the map yet.
+    pub(crate) spans: Spans,
     pub(crate) views: Views,
     pub(crate) log: Log,
     pub(crate) pool: IoPool,
@@ -97,6 +99,7 @@ impl Core {
             pool: &pool,
             progress: options.progress.as_ref(),
             live: false,
+            instant: options.instant_open,
         };
         let (contents, start) = recover::open(&mut set, &read, options.recovery)?;
         let identity = match (contents.identity.clone(), types) {
@@ -115,8 +118,9 @@ impl Core {
         let mut report = contents.report;
         report.total_time = started.elapsed();
         // 4.
-        let map = contents.map;
-        Self::start(options, dir, set, Parts { identity, has_expiry, map, pool, report, start })
+        let (map, spans) = (contents.map, contents.spans);
+        let parts = Parts { identity, has_expiry, map, spans, pool, report, start };
+        Self::start(options, dir, set, parts)
     }
 
     /// Makes a store in an empty folder whose map holds these contents. They are in no file until a
@@ -134,7 +138,9 @@ impl Core {
         let live_bytes = map.usage().payload_bytes;
         let start = LogStart { live_bytes, ..LogStart::default() };
         let report = RecoveryReport::default();
-        Self::start(options, dir, set, Parts { identity, has_expiry, map, pool, report, start })
+        let spans = Spans::default();
+        let parts = Parts { identity, has_expiry, map, spans, pool, report, start };
+        Self::start(options, dir, set, parts)
     }
 
     /// Puts the parts together and starts the threads.
@@ -144,7 +150,7 @@ impl Core {
         set: FileSnapshotSet,
         parts: Parts,
     ) -> Result<Arc<Self>> {
-        let Parts { identity, has_expiry, map, pool, report, start } = parts;
+        let Parts { identity, has_expiry, map, spans, pool, report, start } = parts;
         let fs = Arc::clone(&options.fs);
         let way = segment_way(options, &*fs, dir)?;
         let folder = Arc::new(Folder::new(Arc::clone(&fs), dir, identity, set));
@@ -160,12 +166,16 @@ impl Core {
             background: options.background,
             watch: Arc::clone(&watch),
         };
+        if has_expiry {
+            spans.load_for(&map, expiry::time_hash(&map))?;
+        }
         let expiry = has_expiry.then(|| Expiry::open(options, &fs, &map));
         let core = Arc::new(Self {
             options: options.clone(),
             log: Log::new(Arc::clone(&folder), settings, start),
             folder,
             map,
+            spans,
             views: Views::default(),
             pool,
             compaction: Compaction::default(),
@@ -197,6 +207,10 @@ impl Core {
         if self.expiry.is_some() {
             let core = Arc::clone(self);
             self.spawn(SWEEP_THREAD, move || core.sweep_thread())?;
+        }
+        if !self.spans.are_loaded() {
+            let core = Arc::clone(self);
+            self.spawn("pkv-load", move || core.load_thread())?;
         }
         let core = Arc::clone(self);
         self.spawn("pkv-sync", move || core.log.sync_thread())?;
@@ -255,7 +269,8 @@ impl Core {
             expiry.stop();
             self.join(|thread| thread.name() == Some(SWEEP_THREAD));
         }
-        let is_small = self.map.usage().payload_bytes <= COMPACTED_BY_CLOSE_BYTES_MAX;
+        self.spans.stop();
+        let is_small = self.payload_bytes() <= COMPACTED_BY_CLOSE_BYTES_MAX;
         if !is_small {
             self.compaction.cancel();
         }
@@ -313,6 +328,7 @@ struct Parts {
     identity: Identity,
     has_expiry: bool,
     map: Map,
+    spans: Spans,
     pool: IoPool,
     report: RecoveryReport,
     start: LogStart,

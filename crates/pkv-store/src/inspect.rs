@@ -91,6 +91,7 @@ impl Inspection {
             pool: &pool,
             progress,
             live: false,
+            instant: false,
             root,
         };
         let contents = recover::read(&restore, &options)?;

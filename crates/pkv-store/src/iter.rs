@@ -141,7 +141,10 @@ impl<'a> ByteIter<'a> {
         if self.shard >= self.end {
             return Ok(false);
         }
-        self.core.map_or(Ok(()), reentry::check)?;
+        if let Some(core) = self.core {
+            reentry::check(core)?;
+            core.ready_all()?;
+        }
         if let Some(core) = self.core.filter(|_| self.expired_ms > 0) {
             core.record_time_if_possible(self.expired_ms);
         }

@@ -18,6 +18,7 @@ pub mod guide;
 mod health;
 mod histogram;
 mod inspect;
+mod instant;
 mod iter;
 mod log;
 mod many;

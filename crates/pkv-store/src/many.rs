@@ -94,6 +94,8 @@ impl Core {
         let mut part = Part::new();
         loop {
             part.fill(&mut keys, buffer, &self.map)?;
+            let filled = part.wanted.get(..part.len).unwrap_or_default();
+            filled.iter().try_for_each(|wanted| self.ready_hash(wanted.hash))?;
             self.get_part(&part, buffer, &mut each);
             if part.len < TOGETHER {
                 return Ok(());

@@ -65,6 +65,7 @@ pub enum LogWay {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) sync_interval: Duration,
@@ -89,6 +90,7 @@ pub struct Options {
     pub(crate) background: bool,
     pub(crate) expiry: bool,
     pub(crate) sweep_interval: Duration,
+    pub(crate) instant_open: bool,
     pub(crate) progress: Option<RecoveryProgress>,
     pub(crate) fs: Arc<dyn Fs>,
 }
@@ -129,6 +131,7 @@ impl Options {
             background: true,
             expiry: false,
             sweep_interval: Duration::from_secs(1),
+            instant_open: false,
             progress: None,
             fs: Arc::new(StdFs),
         }
@@ -316,6 +319,27 @@ impl Options {
     #[must_use]
     pub fn sweep_interval(mut self, interval: Duration) -> Self {
         self.sweep_interval = interval;
+        self
+    }
+
+    /// Whether opening returns before the snapshot is in memory. Default false: then everything is read and checked
+    /// before the first operation.
+    ///
+    /// With it opening reads the logs, and of the snapshot only where each range of hashes stands, so that it takes
+    /// some milliseconds for each gigabyte at the most. A thread loads the records behind it, on
+    /// [`Options::io_threads`]; who reads or writes a key that is not there yet loads its part of the file first, of
+    /// about 256 KiB, which takes some tenths of a millisecond where the page cache has it. Whatever concerns all entries
+    /// (iteration, views, `clear`, compaction) waits until all are loaded; [`crate::Store::wait_loaded`] does nothing else.
+    /// [`crate::Store::len`] and [`crate::Store::stats`] do not wait.
+    ///
+    /// The promises are the same, but damage in the snapshot is found when it is loaded, and not by opening: the
+    /// operation gets [`Error::Damaged`], from then on no write is taken ([`crate::Health::Poisoned`]), and nothing on disk
+    /// is replaced. Writes that were acknowledged meanwhile are in the logs, for `salvage` or a backup to go on
+    /// from. Where a snapshot is of format version 1, which does not tell where what stands, or has values of an older
+    /// version of their type, opening loads everything as by default.
+    #[must_use]
+    pub fn instant_open(mut self, instant: bool) -> Self {
+        self.instant_open = instant;
         self
     }
 

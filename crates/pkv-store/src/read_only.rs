@@ -151,6 +151,7 @@ fn read_options<'a>(
         progress: options.progress.as_ref(),
         root: None,
         live: true,
+        instant: false,
     }
 }
 

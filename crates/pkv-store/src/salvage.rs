@@ -243,6 +243,7 @@ fn read_whole(source: &Path, options: &Options) -> Result<Contents> {
         pool: &pool,
         progress: options.progress.as_ref(),
         live: false,
+        instant: false,
     })
 }
 

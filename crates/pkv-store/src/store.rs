@@ -354,7 +354,8 @@ impl<K: Key, V: Value> Store<K, V> {
         self.bytes.clear(self.durability).map(drop)
     }
 
-    /// The number of entries. Changes under way in other threads count or do not.
+    /// The number of entries. Changes under way in other threads count or do not. Behind an instant opening it waits until
+    /// all are loaded; inside of a closure of an operation it does not, and is an upper bound then.
     pub fn len(&self) -> u64 {
         self.bytes.len()
     }
@@ -382,6 +383,21 @@ impl<K: Key, V: Value> Store<K, V> {
     /// Figures about the store.
     pub fn stats(&self) -> Stats {
         self.bytes.stats()
+    }
+
+    /// Waits until everything is in memory, behind [`Options::instant_open`], and helps. Returns at once otherwise.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`](crate::Error::Damaged) where the snapshot is, and what a file system says that does not let it be
+    /// read.
+    pub fn wait_loaded(&self) -> Result<()> {
+        self.bytes.wait_loaded()
+    }
+
+    /// Whether everything is in memory: false for some time behind [`Options::instant_open`].
+    pub fn is_loaded(&self) -> bool {
+        self.bytes.is_loaded()
     }
 
     /// Whether the store takes writes, and if not, why.

@@ -211,6 +211,7 @@ impl<'a> ByteView<'a> {
     /// 2. The view is entered in the list of those for whom writers put aside what they change.
     pub(crate) fn open(core: &'a Core) -> Result<Self> {
         reentry::check(core)?;
+        core.ready_all()?;
         let sides = (0..core.map.shards()).map(|_| Mutex::default()).collect();
         // 1.
         let shards: Vec<_> = (0..core.map.shards()).map(|index| core.map.read(index)).collect();

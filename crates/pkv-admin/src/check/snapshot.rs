@@ -1,11 +1,12 @@
-//! One shard file of a full snapshot: every block, every record, the counts in its footer.
+//! One shard file of a full snapshot: every block, every record, the index, the counts in its footer.
 
 use std::path::Path;
 
 use pkv_format::layout::block_header;
 use pkv_format::{
     BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BLOCKS_OFFSET, BlockScanner, BlockStep,
-    FOOTER_BYTES, FileHeader, FileSeed, Footer, Records,
+    FOOTER_BYTES, FileHeader, FileSeed, Footer, INDEX_COUNT_BYTES, IndexEntry, Records,
+    index_bytes,
 };
 use pkv_fs::File;
 
@@ -24,6 +25,8 @@ pub(crate) struct ShardFacts {
     /// All of them are damage: a snapshot that counts was synced before.
     pub(crate) flaws: Vec<Flaw>,
     pub(crate) flaws_unlisted: u64,
+    /// What the index says of the blocks that come: the next one last.
+    index: Vec<IndexEntry>,
 }
 
 /// Reads a whole shard file.
@@ -36,6 +39,7 @@ pub(crate) fn read_shard(
     let mut window = Window::new(file, path, file.len()?, buffer);
     let mut facts = ShardFacts { file_bytes: window.file_bytes(), ..ShardFacts::default() };
     let seed = header.seed();
+    facts.index = read_index(&mut window, seed)?;
     let mut offset = BLOCKS_OFFSET;
     let mut bytes_min = 0;
     loop {
@@ -57,6 +61,31 @@ pub(crate) fn read_shard(
     }
 }
 
+/// The entries of the file's index, the first one last. None where it has no index, or a bad one: that is found when it
+/// comes behind the blocks.
+fn read_index(window: &mut Window<'_>, seed: FileSeed) -> Result<Vec<IndexEntry>> {
+    let footer_at = window.file_bytes().saturating_sub(wide(FOOTER_BYTES));
+    let Some(count_at) = footer_at.checked_sub(wide(INDEX_COUNT_BYTES)) else {
+        return Ok(Vec::new());
+    };
+    window.load(count_at, wide(INDEX_COUNT_BYTES))?;
+    let Some(bytes) = window.bytes().first_chunk().and_then(|count| index_bytes(*count)) else {
+        return Ok(Vec::new());
+    };
+    let Some(at) = footer_at.checked_sub(bytes).filter(|at| *at >= BLOCKS_OFFSET) else {
+        return Ok(Vec::new());
+    };
+    window.load(at, bytes)?;
+    match BlockScanner::new(seed, at, window.bytes()).next_block() {
+        BlockStep::Index { entries, .. } => {
+            let mut entries: Vec<IndexEntry> = entries.collect();
+            entries.reverse();
+            Ok(entries)
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
 /// Why the blocks of a window end.
 enum Stop {
     Done,
@@ -70,6 +99,7 @@ fn blocks(window: &Window<'_>, seed: FileSeed, offset: u64, facts: &mut ShardFac
     loop {
         match scanner.next_block() {
             BlockStep::Block { offset: at, records } => facts.block(at, records),
+            BlockStep::Index { offset: at, .. } => facts.end_blocks(at),
             BlockStep::Footer { offset: at, footer } => {
                 facts.end(at, footer, window.file_bytes());
                 return Stop::Done;
@@ -105,7 +135,9 @@ fn behind(window: &mut Window<'_>, seed: FileSeed, at: u64) -> Result<Option<u64
     while next < window.file_bytes() {
         window.load(next, bytes_min)?;
         match BlockScanner::new(seed, next, window.bytes()).next_block() {
-            BlockStep::Block { .. } | BlockStep::Footer { .. } => return Ok(Some(next)),
+            BlockStep::Block { .. } | BlockStep::Index { .. } | BlockStep::Footer { .. } => {
+                return Ok(Some(next));
+            }
             BlockStep::Partial { bytes, .. }
                 if next.saturating_add(wide(bytes)) <= window.file_bytes() && !window.at_end() =>
             {
@@ -127,6 +159,7 @@ impl ShardFacts {
     }
 
     fn block(&mut self, offset: u64, records: Records<'_>) {
+        self.begin_block(offset);
         self.blocks = self.blocks.saturating_add(1);
         for record in records {
             match record {
@@ -137,6 +170,32 @@ impl ShardFacts {
                 }
                 Err(why) => self.flaw(offset, format!("a bad record in the block: {why}")),
             }
+        }
+    }
+
+    /// Compares the index with a block that begins here. Whether its records have the hashes that the index says is found
+    /// by who opens the store.
+    fn begin_block(&mut self, offset: u64) {
+        if let Some(next) = self.index.last().copied() {
+            if next.offset == offset {
+                self.index.pop();
+                if self.index.last().is_some_and(|behind| behind.first_hash <= next.first_hash) {
+                    self.flaw(offset, "the hashes of the index are in no order".to_owned());
+                }
+            } else if next.offset < offset || self.blocks == 0 {
+                self.flaw(offset, format!("the index names a block at {}", next.offset));
+                self.index.clear();
+            }
+        }
+    }
+
+    /// Compares the index with the end of the blocks of records.
+    fn end_blocks(&mut self, offset: u64) {
+        if let Some(next) = self.index.pop()
+            && (self.blocks > 0 || next.offset != offset || !self.index.is_empty())
+            && self.flaws.is_empty()
+        {
+            self.flaw(offset, format!("the index names a block at {}", next.offset));
         }
     }
 

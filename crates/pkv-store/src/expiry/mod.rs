@@ -164,8 +164,13 @@ pub(crate) fn has_time_record(map: &Map) -> bool {
     time_record(map).is_some()
 }
 
+/// The hash of its key.
+pub(crate) fn time_hash(map: &Map) -> u64 {
+    map.hash(TIME_KEY)
+}
+
 fn time_record(map: &Map) -> Option<u64> {
-    let hash = map.hash(TIME_KEY);
+    let hash = time_hash(map);
     let shard = map.read(map.shard_index(hash));
     shard.get(hash, TIME_KEY).map(|stored| split(split(stored.as_bytes()).1).0)
 }

@@ -30,6 +30,7 @@ impl Core {
         expiry: &Expiry,
         mut go_on: impl FnMut(Duration) -> bool,
     ) -> Result<u64> {
+        self.ready_all()?;
         // 1. Until the end is reached nothing is known, so that a sweep that is broken off is made again.
         expiry.next_ms.store(u64::MAX, Ordering::Release);
         let mut pass = Pass { next_ms: u64::MAX, removed: 0, copy: SliceCopy::default() };

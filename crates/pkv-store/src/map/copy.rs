@@ -25,6 +25,12 @@ impl Cursor {
         // As `Buckets::position` has it.
         Self(hash << shard_bits)
     }
+
+    /// The lowest hash of a key that stands here or behind.
+    pub(super) fn first_hash(self, shard: u64, shard_bits: u32) -> u64 {
+        // Shifted in two steps, since a map of one shard has no bits of its own.
+        (shard << 1) << (63 - shard_bits) | self.0 >> shard_bits
+    }
 }
 
 /// One slice's entries; reused for the next, so that nothing is allocated under the lock after a while.

@@ -31,7 +31,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -275,6 +275,18 @@ impl Map {
         Cursor::of(hash, self.shard_bits)
     }
 
+    /// The lowest hash of a key that stands there in a shard or behind: copied by cursors in ascending order, shards come
+    /// in the order of hashes.
+    pub(crate) fn first_hash(&self, shard: usize, cursor: Cursor) -> u64 {
+        cursor.first_hash(record::lossless(shard), self.shard_bits)
+    }
+
+    /// The hashes of all keys that a shard may hold.
+    pub(crate) fn hashes(&self, shard: usize) -> RangeInclusive<u64> {
+        let first = self.first_hash(shard, Cursor::default());
+        first..=first | u64::MAX >> self.shard_bits
+    }
+
     /// The seed of the hash.
     pub(crate) fn hash_seed(&self) -> u64 {
         self.hash_seed
@@ -340,6 +352,18 @@ impl Map {
         let shards = record::lossless(self.shards());
         (0..self.shards())
             .try_for_each(|index| self.write(index).expect(entries / shards, record_bytes / shards))
+    }
+
+    /// [`Map::expect`] for the index alone.
+    pub(crate) fn expect_entries(
+        &self,
+        entries: u64,
+        record_bytes: u64,
+    ) -> Result<(), OutOfMemory> {
+        let shards = record::lossless(self.shards());
+        (0..self.shards()).try_for_each(|index| {
+            self.write(index).expect_entries(entries / shards, record_bytes / shards)
+        })
     }
 
     /// How many keys there are, without a lock: changes in progress count or do not.
@@ -444,6 +468,15 @@ impl WriteGuard<'_> {
         sets: impl Iterator<Item = (u64, usize, usize)> + Clone,
     ) -> Result<(), OutOfMemory> {
         self.shard.reserve_all(sets)
+    }
+
+    /// [`Shard::expect_entries`].
+    pub(crate) fn expect_entries(
+        &mut self,
+        entries: u64,
+        record_bytes: u64,
+    ) -> Result<(), OutOfMemory> {
+        self.shard.expect_entries(entries, record_bytes)
     }
 
     /// [`Shard::expect`].

@@ -303,9 +303,18 @@ impl Shard {
 
     /// Prepares an empty shard for so many entries with so many bytes of records, to be loaded in any order.
     pub(super) fn expect(&mut self, entries: u64, record_bytes: u64) -> Result<(), OutOfMemory> {
-        let narrow = |count| usize::try_from(count).unwrap_or(usize::MAX);
-        self.buckets.expect(narrow(entries), narrow(record_bytes))?;
+        self.expect_entries(entries, record_bytes)?;
         self.chunks.expect(record_bytes)
+    }
+
+    /// The same for its index alone.
+    pub(super) fn expect_entries(
+        &mut self,
+        entries: u64,
+        record_bytes: u64,
+    ) -> Result<(), OutOfMemory> {
+        let narrow = |count| usize::try_from(count).unwrap_or(usize::MAX);
+        self.buckets.expect(narrow(entries), narrow(record_bytes))
     }
 
     /// Stores a record as it was encoded for disk, and checked. False: the key is there already, and

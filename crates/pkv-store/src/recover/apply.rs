@@ -5,6 +5,7 @@ use std::hint::black_box;
 
 use pkv_format::{Frame, FrameKind, Operation};
 
+use super::spans::Spans;
 use super::upgrade::FileUpgrade;
 use crate::error::{Error, Result};
 use crate::map::{Garbage, Lookup, Map, NewValue, Shard};
@@ -162,9 +163,10 @@ fn touch(shard: &Shard, together: &[&Placed<'_>]) {
     black_box(lookups.iter().flatten().fold(0, |all, lookup| all ^ lookup.touch_record()));
 }
 
-/// Applies the operations of one group of shards, in order.
+/// Applies the operations of one group of shards, in order. `spans`: what of the snapshot the map lacks.
 pub(super) fn apply(
     map: &Map,
+    spans: &Spans,
     runs: &[Run<'_>],
     group: usize,
     groups: usize,
@@ -178,6 +180,7 @@ pub(super) fn apply(
             let each = map.shards() / groups;
             for shard in group * each..(group + 1) * each {
                 drop(map.write(shard).take_contents());
+                spans.note_cleared(&map.hashes(shard));
             }
             continue;
         }
@@ -209,6 +212,7 @@ pub(super) fn apply(
                 }
                 Operation::Remove { key } => {
                     shard.remove(placed.hash, key, &mut Garbage::default());
+                    spans.note_removed(placed.hash, key);
                 }
                 Operation::Clear => {}
             }

@@ -1,5 +1,6 @@
 //! Loading the full snapshot: every shard file checked block by block and copied into the map, in parallel.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +10,7 @@ use pkv_fs::File;
 use pkv_snapshot_set::SnapshotInfo;
 
 use super::file::{NameSays, check_name, check_store, header_error, read_header};
+use super::spans::Superseded;
 use super::upgrade::FileUpgrade;
 use super::window::Window;
 use super::{Phase, Progress, ReadOptions, open_for_reading};
@@ -17,7 +19,7 @@ use crate::frame::bytes_u64;
 use crate::map::{Garbage, Map, NewValue, OutOfMemory, WriteGuard};
 
 /// How much of a shard file is in memory at a time.
-const WINDOW_BYTES: u64 = 1024 * 1024;
+pub(super) const WINDOW_BYTES: u64 = 1024 * 1024;
 
 /// The shortest record: two lengths, padded.
 const RECORD_BYTES_MIN: u64 = 4;
@@ -28,11 +30,11 @@ const RECORD_BYTES_USUAL_MAX: u64 = 1200;
 const SEQ_MAX: u64 = 1 << 62;
 
 /// A shard file whose header stands.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ShardFile {
-    path: PathBuf,
-    file: Arc<dyn File>,
-    file_bytes: u64,
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn File>,
+    pub(super) file_bytes: u64,
     pub(super) header: FileHeader,
 }
 
@@ -84,45 +86,68 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
     };
     expect(map, shards)?;
     let footers = options.pool.map(shards, |shard| load_shard(options, map, shard, &tell));
-    let mut base: Option<Base> = None;
-    for (footer, shard) in footers.into_iter().zip(shards) {
-        let footer = footer?;
-        let base = base.get_or_insert(Base {
-            start_seq: footer.start_seq,
-            end_seq: footer.end_seq,
-            log_ordinal: footer.log_ordinal,
-            log_salt: footer.log_salt,
-            records: 0,
-            bytes: bytes_total,
-        });
-        let same = (base.start_seq, base.log_ordinal, base.log_salt)
-            == (footer.start_seq, footer.log_ordinal, footer.log_salt);
-        if !same {
-            let at = shard.file_bytes.saturating_sub(bytes_u64(pkv_format::FOOTER_BYTES));
-            return Err(Error::damaged(
-                &shard.path,
-                at,
-                "the footer speaks of another snapshot than the first shard's",
-            ));
-        }
-        base.end_seq = base.end_seq.max(footer.end_seq);
-        base.records += footer.records;
-    }
-    if let Some(base) = &base
-        && (base.start_seq > base.end_seq || base.end_seq > SEQ_MAX)
-    {
-        let path = shards.first().map_or(options.dir, |shard| &shard.path);
-        return Err(Error::damaged(
-            path,
-            0,
-            "the footer's sequence numbers are none that writes had",
-        ));
-    }
-    base.ok_or_else(|| Error::damaged(options.dir, 0, "a snapshot without shards"))
+    let footers = footers.into_iter().collect::<Result<Vec<Footer>>>()?;
+    Base::of(options, shards, &footers)
 }
 
-/// Prepares the map for what the footers announce. A hint: each is checked where its file ends.
+impl Base {
+    /// What the footers of all shard files say together.
+    pub(super) fn of(
+        options: &ReadOptions<'_>,
+        shards: &[ShardFile],
+        footers: &[Footer],
+    ) -> Result<Self> {
+        let mut base: Option<Base> = None;
+        for (footer, shard) in footers.iter().zip(shards) {
+            let base = base.get_or_insert(Base {
+                start_seq: footer.start_seq,
+                end_seq: footer.end_seq,
+                log_ordinal: footer.log_ordinal,
+                log_salt: footer.log_salt,
+                records: 0,
+                bytes: shards.iter().map(|shard| shard.file_bytes).sum(),
+            });
+            let same = (base.start_seq, base.log_ordinal, base.log_salt)
+                == (footer.start_seq, footer.log_ordinal, footer.log_salt);
+            if !same {
+                let at = shard.file_bytes.saturating_sub(bytes_u64(pkv_format::FOOTER_BYTES));
+                return Err(Error::damaged(
+                    &shard.path,
+                    at,
+                    "the footer speaks of another snapshot than the first shard's",
+                ));
+            }
+            base.end_seq = base.end_seq.max(footer.end_seq);
+            base.records = base.records.saturating_add(footer.records);
+        }
+        if let Some(base) = &base
+            && (base.start_seq > base.end_seq || base.end_seq > SEQ_MAX)
+        {
+            let path = shards.first().map_or(options.dir, |shard| &shard.path);
+            return Err(Error::damaged(
+                path,
+                0,
+                "the footer's sequence numbers are none that writes had",
+            ));
+        }
+        base.ok_or_else(|| Error::damaged(options.dir, 0, "a snapshot without shards"))
+    }
+}
+
+/// Prepares the map for what the footers announce.
 fn expect(map: &Map, shards: &[ShardFile]) -> Result<()> {
+    let (records, bytes) = announced(shards);
+    map.expect(records, bytes).map_err(|_| Error::OutOfMemory)
+}
+
+/// Prepares the map's index for it, which takes no time that grows with the records.
+pub(super) fn expect_entries(map: &Map, shards: &[ShardFile]) -> Result<()> {
+    let (records, bytes) = announced(shards);
+    map.expect_entries(records, bytes).map_err(|_| Error::OutOfMemory)
+}
+
+/// How many records the footers announce, and how many bytes they take. A hint: each is checked where its file ends.
+fn announced(shards: &[ShardFile]) -> (u64, u64) {
     let (mut records, mut bytes) = (0, 0);
     for shard in shards {
         let mut footer = [0; pkv_format::FOOTER_BYTES];
@@ -139,8 +164,7 @@ fn expect(map: &Map, shards: &[ShardFile]) -> Result<()> {
         }
     }
     // Large values do not lie with the records.
-    let bytes = bytes.min(records.saturating_mul(RECORD_BYTES_USUAL_MAX));
-    map.expect(records, bytes).map_err(|_| Error::OutOfMemory)
+    (records, bytes.min(records.saturating_mul(RECORD_BYTES_USUAL_MAX)))
 }
 
 /// Loads one shard file: blocks, then the footer, then nothing.
@@ -156,7 +180,7 @@ fn load_shard(
     let mut offset = bytes_u64(HEADER_BYTES);
     let mut want = WINDOW_BYTES;
     let upgrade = FileUpgrade::of(options, path, &header.value_schema);
-    let mut filler = Filler { map, shard: None, upgrade, value: Vec::new() };
+    let mut filler = Filler::of_file(map, upgrade);
     let (mut records, mut payload_bytes) = (0, 0);
     loop {
         window.read(offset, want)?;
@@ -170,6 +194,8 @@ fn load_shard(
                     records += count;
                     payload_bytes += bytes;
                 }
+                // Whoever loads all records needs none.
+                BlockStep::Index { .. } => {}
                 BlockStep::Footer { offset: at, footer } => {
                     if at + bytes_u64(pkv_format::FOOTER_BYTES) != *file_bytes {
                         return Err(Error::damaged(path, at, "bytes behind the footer"));
@@ -208,22 +234,28 @@ fn load_shard(
 
 /// Puts records into the map and keeps the shard locked as long as the next record goes there, too:
 /// snapshots are written in the order of hashes.
-struct Filler<'a> {
+pub(super) struct Filler<'a> {
     map: &'a Map,
     shard: Option<(usize, WriteGuard<'a>)>,
     upgrade: Option<FileUpgrade<'a>>,
     /// A value that was upgraded.
     value: Vec<u8>,
+    /// What the records' hashes must be in.
+    hashes: RangeInclusive<u64>,
+    /// What was replayed before.
+    superseded: Option<&'a Superseded>,
+    /// Keys may be there already, and stay as they are.
+    may_exist: bool,
 }
 
-enum BadBlock {
+pub(super) enum BadBlock {
     Bad(String),
     NotUpgraded(Error),
     OutOfMemory,
 }
 
 impl BadBlock {
-    fn at(self, path: &std::path::Path, offset: u64) -> Error {
+    pub(super) fn at(self, path: &std::path::Path, offset: u64) -> Error {
         match self {
             BadBlock::NotUpgraded(error) => error,
             BadBlock::Bad(reason) => Error::damaged(path, offset, reason),
@@ -244,15 +276,49 @@ pub(super) fn set(
     Ok(shard.set(hash, key, &value, &mut Garbage::default()))
 }
 
-impl Filler<'_> {
+impl<'a> Filler<'a> {
+    /// For the records of a whole file.
+    fn of_file(map: &'a Map, upgrade: Option<FileUpgrade<'a>>) -> Self {
+        let hashes = 0..=u64::MAX;
+        Self {
+            map,
+            shard: None,
+            upgrade,
+            value: Vec::new(),
+            hashes,
+            superseded: None,
+            may_exist: false,
+        }
+    }
+
+    /// For the records of one span, behind the replay of the logs.
+    pub(super) fn of_span(
+        map: &'a Map,
+        hashes: &RangeInclusive<u64>,
+        superseded: &'a Superseded,
+        may_exist: bool,
+    ) -> Self {
+        let filler = Self::of_file(map, None);
+        Self { hashes: hashes.clone(), superseded: Some(superseded), may_exist, ..filler }
+    }
+
+    /// Lets go of the shard that is locked.
+    pub(super) fn unlock(&mut self) {
+        self.shard = None;
+    }
+
     /// Returns the number of records and the bytes of their keys and values.
-    fn fill(&mut self, records: Records<'_>) -> Result<(u64, u64), BadBlock> {
+    pub(super) fn fill(&mut self, records: Records<'_>) -> Result<(u64, u64), BadBlock> {
         let (mut count, mut payload_bytes) = (0, 0);
         let mut rest = records.payload();
         for record in records {
             let record =
                 record.map_err(|why| BadBlock::Bad(format!("record in a block: {why}")))?;
             let hash = self.map.hash(record.key);
+            if !self.hashes.contains(&hash) {
+                let why = "a record stands where the index has other hashes";
+                return Err(BadBlock::Bad(why.into()));
+            }
             let index = self.map.shard_index(hash);
             if self.shard.as_ref().is_none_or(|(held, _)| *held != index) {
                 // Let go first: two loaders that each hold a shard and want the other's would wait for ever.
@@ -262,6 +328,11 @@ impl Filler<'_> {
             let Some((_, shard)) = &mut self.shard else { continue };
             let (encoded, behind) = rest.split_at_checked(record.bytes_used).unwrap_or_default();
             rest = behind;
+            count += 1;
+            payload_bytes += bytes_u64(record.key.len() + record.value.len());
+            if self.superseded.is_some_and(|superseded| superseded.has(hash, record.key)) {
+                continue;
+            }
             let loaded = match &self.upgrade {
                 None => shard.load(hash, encoded),
                 Some(upgrade) => {
@@ -273,13 +344,12 @@ impl Filler<'_> {
             };
             match loaded {
                 Ok(true) => {}
+                Ok(false) if self.may_exist => {}
                 Ok(false) => {
                     return Err(BadBlock::Bad("a key stands twice in the snapshot".into()));
                 }
                 Err(_) => return Err(BadBlock::OutOfMemory),
             }
-            count += 1;
-            payload_bytes += bytes_u64(record.key.len() + record.value.len());
         }
         Ok((count, payload_bytes))
     }

@@ -17,6 +17,7 @@ mod repair;
 mod replay;
 mod salvage;
 mod scan;
+mod spans;
 mod upgrade;
 mod window;
 
@@ -41,6 +42,7 @@ use crate::pool::IoPool;
 use crate::salvage::SalvageReport;
 pub(crate) use follow::{follow, read_live};
 pub(crate) use salvage::salvage;
+pub(crate) use spans::Spans;
 
 /// What opening found and did.
 #[derive(Clone, Debug, Default)]
@@ -50,6 +52,8 @@ pub struct RecoveryReport {
     pub snapshot: Option<u64>,
     /// Entries in it.
     pub snapshot_records: u64,
+    /// Whether they came into memory later, or do so still: see [`Options::instant_open`].
+    pub is_instant: bool,
     /// Logs that were replayed.
     pub logs: u32,
     /// Writes replayed from them; a batch is one.
@@ -72,7 +76,7 @@ pub struct RecoveryReport {
     pub mode: RecoveryMode,
     /// What was kept and lost, where the mode is [`RecoveryMode::Salvage`].
     pub salvage: Option<Box<SalvageReport>>,
-    /// Time spent loading the snapshot.
+    /// Time spent loading the snapshot while opening.
     pub load_time: Duration,
     /// Time spent replaying logs.
     pub replay_time: Duration,
@@ -179,6 +183,8 @@ pub(crate) struct ReadOptions<'a> {
     pub(crate) root: Option<Successor>,
     /// Somebody may be writing to the folder meanwhile.
     pub(crate) live: bool,
+    /// The snapshot's records are loaded later.
+    pub(crate) instant: bool,
 }
 
 /// The lock file's record of the first log. One that cannot be read counts as none: it only guards
@@ -194,6 +200,8 @@ pub(crate) fn read_root(fs: &dyn Fs, dir: &Path) -> Option<Successor> {
 #[derive(Debug)]
 pub(crate) struct Contents {
     pub(crate) map: Map,
+    /// What of the snapshot is not in it yet.
+    pub(crate) spans: Spans,
     /// `None`: the folder holds no store yet.
     pub(crate) identity: Option<Identity>,
     pub(crate) report: RecoveryReport,
@@ -212,7 +220,7 @@ impl Contents {
 
 /// Opens what a folder holds: reads, judges, and makes the disk say the same.
 ///
-/// 1. Load the latest full snapshot.
+/// 1. Load the latest full snapshot; for an instant opening, only what tells where its records stand.
 /// 2. Replay the logs above it, as far as they are whole.
 /// 3. Decide: damaged (an error; nothing was changed), torn, or clean.
 /// 4. Rewrite and sync what lies above the highest watermark, cut what is torn, drop what is unused.
@@ -244,7 +252,7 @@ pub(crate) fn open(
         previous,
         log_bytes: contents.logs.used_bytes(),
         log_count: contents.logs.kept_count(),
-        live_bytes: contents.map.usage().payload_bytes,
+        live_bytes: contents.map.usage().payload_bytes + contents.spans.payload_bytes_left(),
         snapshot_seq: contents.base.as_ref().map_or(0, |base| base.start_seq),
     };
     Ok((contents, start))
@@ -285,19 +293,33 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
 
     // 1.
     let started = Instant::now();
-    let base = shards.map(|shards| load::load(options, &map, &shards)).transpose()?;
+    let instant = match &shards {
+        Some(shards) if options.instant => spans::open(options, shards)?,
+        _ => None,
+    };
+    let (base, spans) = match (instant, shards) {
+        (Some((base, spans)), Some(shards)) => {
+            load::expect_entries(&map, &shards)?;
+            (Some(base), spans)
+        }
+        (_, Some(shards)) => (Some(load::load(options, &map, &shards)?), Spans::default()),
+        (_, None) => (None, Spans::default()),
+    };
     if let Some(base) = &base {
         report.snapshot_records = base.records;
-        report.bytes_read += base.bytes;
+        report.is_instant = !spans.are_loaded();
+        if !report.is_instant {
+            report.bytes_read += base.bytes;
+        }
         report.load_time = started.elapsed();
     }
     // 2.
     let started = Instant::now();
-    let logs = replay::replay(options, &map, logs, base.as_ref(), &mut report)?;
+    let logs = replay::replay(options, &map, &spans, logs, base.as_ref(), &mut report)?;
     report.replay_time = started.elapsed();
     // 3.
     logs.judge(&mut report)?;
-    Ok(Contents { map, identity, report, logs, base, tail: None })
+    Ok(Contents { map, spans, identity, report, logs, base, tail: None })
 }
 
 /// The schema of values of the highest version among the files.

@@ -22,6 +22,7 @@ use super::logs::{
     Fate, LogRead, Logs, Look, Named, OpenedLogs, Piece, Stop, has_frames, last_nonzero,
 };
 use super::scan::{End, Flaw, Found, Scan, ScanFrom, Then, WINDOW_BYTES};
+use super::spans::Spans;
 use super::upgrade::FileUpgrade;
 use super::window::Window;
 use super::{Phase, Progress, ReadOptions, RecoveryReport};
@@ -50,6 +51,7 @@ const OVERLAP_BYTES: u64 = 64;
 pub(super) fn replay(
     options: &ReadOptions<'_>,
     map: &Map,
+    spans: &Spans,
     opened: OpenedLogs,
     base: Option<&Base>,
     report: &mut RecoveryReport,
@@ -58,6 +60,7 @@ pub(super) fn replay(
     let mut replay = Replay {
         options,
         map,
+        spans,
         based: base.is_some(),
         next_seq: base.map_or(0, |base| base.start_seq) + 1,
         watermark: base.map_or(0, |base| base.end_seq),
@@ -103,9 +106,11 @@ pub(super) fn resume(
     let Some(tail) = logs.first() else { return Ok(0) };
     let Some(salt) = tail.header.as_ref().map(|header| header.salt) else { return Ok(0) };
     let named = Named { ordinal: tail.ordinal, salt, by: tail.path.clone() };
+    let spans = Spans::default();
     let mut replay = Replay {
         options,
         map,
+        spans: &spans,
         based: true,
         next_seq: read.next_seq,
         watermark: read.watermark,
@@ -213,6 +218,7 @@ impl Replay<'_> {
 struct Replay<'a> {
     options: &'a ReadOptions<'a>,
     map: &'a Map,
+    spans: &'a Spans,
     /// There is a full snapshot: the logs before it are gone.
     based: bool,
     next_seq: u64,
@@ -358,7 +364,7 @@ impl Replay<'_> {
         }
         let window = || Window::new(&*file, &path, log.file_bytes).live(self.options.live);
         let (mut now, mut next) = (Scan::new(window()), Scan::new(window()));
-        let (pool, map, seed) = (self.options.pool, self.map, header.seed());
+        let (pool, map, spans, seed) = (self.options.pool, self.map, self.spans, header.seed());
         let upgrade = FileUpgrade::of(self.options, &path, &header.value_schema);
         // 1.
         let mut then = now.read(seed, first)?;
@@ -382,7 +388,7 @@ impl Replay<'_> {
                 then = Then::Ended(early);
             }
             // 4.
-            let apply = |group: &usize| apply(map, &runs, *group, groups.len(), upgrade);
+            let apply = |group: &usize| apply(map, spans, &runs, *group, groups.len(), upgrade);
             let from = match then {
                 Then::From(from) => from,
                 Then::Ended(ended) => {
@@ -453,6 +459,7 @@ impl Replay<'_> {
             FrameKind::Data => {
                 self.next_seq += 1;
                 self.writes += 1;
+                self.spans.note_writes();
             }
             FrameKind::Link => log.linked = true,
             FrameKind::Mark => {

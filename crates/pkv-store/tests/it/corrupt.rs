@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use pkv_fs::Fs;
 use pkv_sim::{Choice, Crash, SimFs};
-use pkv_store::{Durability, Inspection, LogWay, ReadOnlyByteStore, RecoveryMode};
+use pkv_store::{
+    ByteStore, Durability, Error, Inspection, LogWay, ReadOnlyByteStore, RecoveryMode,
+};
 
 use crate::crash_rig::{
     Contents, contents, goes_on, in_parallel, open, options, scale, tell_states,
@@ -173,6 +175,7 @@ impl Subject {
         if before != without_lock(&fs) {
             return Err("looking changed the folder".into());
         }
+        self.check_instant(harm, &bytes)?;
         let store = match open(&fs, LogWay::Mapped) {
             Ok(store) => store,
             Err(error) if unharmed => return Err(format!("unharmed, but {error}")),
@@ -208,6 +211,53 @@ impl Subject {
         };
         goes_on(&fs, store, &found, LogWay::Mapped)?;
         Ok(fate)
+    }
+
+    /// An instant opening, and what is loaded behind it, say together what opening says; no key shows something else before,
+    /// and nothing is written once the damage was met.
+    fn check_instant(&self, harm: &Harm, bytes: &[u8]) -> Result<(), String> {
+        if !harm.path.to_string_lossy().contains("_full") {
+            return Ok(());
+        }
+        let copy = || {
+            let fs = self.fs.survivors(Crash::Kill, Choice::Nothing);
+            fs.plant(&harm.path, bytes);
+            fs
+        };
+        let full = open(&copy(), LogWay::Mapped).map(|store| contents(&store));
+        let fs = copy();
+        let store = match ByteStore::open("/db", &options(&fs, LogWay::Mapped).instant_open(true)) {
+            Ok(store) => store,
+            Err(_) if full.is_err() => return Ok(()),
+            Err(error) => return Err(format!("opens, but not at once: {error}")),
+        };
+        for key in (0..36_u8).rev() {
+            match (store.get(&[key]), &full) {
+                (Ok(value), _) if value.as_ref() == self.full.get([key].as_slice()) => {}
+                (Err(Error::Damaged { .. }), Err(_)) => {}
+                (other, _) => return Err(format!("SILENT: {key} is {other:?}")),
+            }
+        }
+        match (store.wait_loaded(), full) {
+            (Ok(()), Ok(found)) if found == contents(&store) => Ok(()),
+            (Err(Error::Damaged { .. }), Err(_)) => {
+                let before = without_lock(&fs);
+                for key in 0..36_u8 {
+                    if store.insert(&[key], b"", Durability::Power).is_ok() {
+                        return Err("a write was taken beside damage".into());
+                    }
+                }
+                if store.health().takes_writes() || store.compact().is_ok() {
+                    return Err("goes on beside damage".into());
+                }
+                drop(store);
+                if before != without_lock(&fs) {
+                    return Err("something was written beside damage".into());
+                }
+                Ok(())
+            }
+            (loaded, full) => Err(format!("loading says {loaded:?}, opening {full:?}")),
+        }
     }
 
     /// Salvage reads what opening refuses: at most what the harm hit is lost, no value is one that was never

@@ -14,7 +14,7 @@ use pkv_sim::{AckLog, Choice, Crash, Explorer, Fault, FaultKind, SimFs};
 use pkv_store::{ByteStore, Durability, LogWay};
 
 use crate::crash_rig::{
-    DIR, Draw, Event, Writer, first_seed, open, options, scale, tell_states, verify,
+    DIR, Draw, Event, Writer, first_seed, open, open_either, options, scale, tell_states, verify,
 };
 
 /// Single thread: writes, rotations, a compaction, a close and an opening, more writes.
@@ -35,7 +35,7 @@ fn workload(
         writer.write(&store, durability);
     }
     store.close().expect("a close on a good disk");
-    let store = open(fs, way).expect("a closed store opens");
+    let store = open_either(fs, way).expect("a closed store opens");
     for _ in 0..writes {
         writer.write(&store, durability);
     }

@@ -473,14 +473,14 @@ fn a_newer_format_is_refused_by_name() {
     let mut patient = Patient::closed();
     for name in patient.image.names() {
         let mut bytes = patient.file(&name).clone();
-        bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
+        bytes[8..12].copy_from_slice(&3_u32.to_le_bytes());
         let checksum = pkv_format::body_checksum(&bytes[..508]);
         bytes[508..512].copy_from_slice(&checksum.to_le_bytes());
         let mut damaged = patient.image.clone();
         damaged.0.insert(name.clone(), bytes);
         damaged.write(&patient.dir());
         match ByteStore::open(patient.dir(), &options()) {
-            Err(error @ Error::NewerFormat { found: 2, known: 1, .. }) => {
+            Err(error @ Error::NewerFormat { found: 3, known: 2, .. }) => {
                 assert!(error.to_string().contains(&name), "{error}");
             }
             other => panic!("{name}: {other:?}"),

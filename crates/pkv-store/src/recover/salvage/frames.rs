@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::frame::{LINK_FRAME_BYTES, SEAL_FRAME_BYTES, bytes_u64};
 use crate::recover::apply::{Run, apply};
 use crate::recover::logs::last_nonzero;
+use crate::recover::spans::Spans;
 use crate::recover::upgrade::FileUpgrade;
 use crate::salvage::Lost;
 
@@ -304,7 +305,7 @@ impl Salvage<'_> {
             return Ok(());
         }
         let upgrade = FileUpgrade::of(self.options, &log.path, &log.value_schema);
-        apply(&self.map, &[run], 0, 1, upgrade)?;
+        apply(&self.map, &Spans::default(), &[run], 0, 1, upgrade)?;
         self.report.writes += 1;
         self.report.last_seq = self.report.last_seq.max(frame.seq);
         Ok(())

@@ -25,6 +25,7 @@ use pkv_snapshot_set::{
 
 use super::file::{NameSays, check_name, check_store, header_error};
 use super::logs::Logs;
+use super::spans::Spans;
 use super::{Contents, ReadOptions, RecoveryReport, TornEnd, Types, identity_of, read};
 use crate::error::{Error, Result};
 use crate::expiry;
@@ -446,7 +447,8 @@ impl<'a> Salvage<'a> {
             },
             ..identity_of(first)
         });
-        Contents { map, identity, report: recovery, logs, base: None, tail: None }
+        let spans = Spans::default();
+        Contents { map, spans, identity, report: recovery, logs, base: None, tail: None }
     }
 }
 

@@ -153,6 +153,9 @@ impl Salvage<'_> {
                         self.lose_in_shard(shard, &mut lost, at);
                         self.fill(shard, at, records, upgrade)?;
                     }
+                    BlockStep::Index { offset: at, .. } => {
+                        self.lose_in_shard(shard, &mut lost, at);
+                    }
                     BlockStep::Footer { offset: at, footer } => {
                         self.lose_in_shard(shard, &mut lost, at);
                         found = Some(footer);
@@ -266,7 +269,9 @@ fn search(
         let mut candidate = None;
         while offset < end {
             match BlockScanner::new(seed, offset, window.from(offset)).next_block() {
-                BlockStep::Block { .. } | BlockStep::Footer { .. } => return Ok(Some(offset)),
+                BlockStep::Block { .. } | BlockStep::Index { .. } | BlockStep::Footer { .. } => {
+                    return Ok(Some(offset));
+                }
                 BlockStep::Partial { bytes, .. }
                     if bytes == BLOCK_HEADER_BYTES && !window.at_end() =>
                 {
@@ -331,6 +336,6 @@ fn is_block(
     }
     Ok(matches!(
         BlockScanner::new(seed, offset, window.bytes()).next_block(),
-        BlockStep::Block { .. } | BlockStep::Footer { .. }
+        BlockStep::Block { .. } | BlockStep::Index { .. } | BlockStep::Footer { .. }
     ))
 }

@@ -1,0 +1,374 @@
+//! Instant opening: the records of the full snapshot stay in their files, and come into the map by spans of hashes, each
+//! when the first of its keys is asked for, or when the loading thread comes to it.
+//!
+//! Opening reads footers and indexes, and replays the logs into a map that lacks the snapshot. What the logs say of a key
+//! counts, so a span leaves out the keys that the map has by then, and those that the logs have removed. From the end of
+//! the opening on, nobody looks for a key before its span is loaded.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use pkv_format::{
+    BLOCKS_OFFSET, BlockScanner, BlockStep, FOOTER_BYTES, Footer, INDEX_COUNT_BYTES, IndexEntry,
+    index_bytes,
+};
+
+use super::ReadOptions;
+use super::load::{Base, Filler, ShardFile, WINDOW_BYTES};
+use super::upgrade::FileUpgrade;
+use super::window::Window;
+use crate::error::{Error, Result};
+use crate::frame::bytes_u64;
+use crate::map::Map;
+use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// The spans of a full snapshot, in the order of their hashes; none, where everything was loaded at once.
+#[derive(Debug, Default)]
+pub(crate) struct Spans {
+    all: Box<[Span]>,
+    /// How many are not loaded.
+    left: AtomicUsize,
+    records_left: AtomicU64,
+    payload_bytes_left: AtomicU64,
+    /// The logs had writes: the map may have a key that a span has, too.
+    is_changed: AtomicBool,
+    /// The store closes: the loading thread is to end.
+    is_stopped: AtomicBool,
+}
+
+/// The records of one snapshot file whose hashes are in a range.
+#[derive(Debug)]
+struct Span {
+    hashes: RangeInclusive<u64>,
+    /// Where its blocks stand in the file.
+    offset: u64,
+    end: u64,
+    is_loaded: AtomicBool,
+    /// `None`: it is loaded. Locked while it is being loaded.
+    waiting: Mutex<Option<Waiting>>,
+}
+
+/// What a span needs that is not loaded.
+#[derive(Debug)]
+struct Waiting {
+    file: Arc<SpanFile>,
+    superseded: Superseded,
+}
+
+/// What the logs have taken out of a span.
+#[derive(Debug, Default)]
+pub(super) struct Superseded {
+    removed: HashSet<Box<[u8]>>,
+    /// Hashes of which all keys were removed.
+    cleared: Vec<RangeInclusive<u64>>,
+}
+
+impl Superseded {
+    /// Whether a record is to be left out.
+    pub(super) fn has(&self, hash: u64, key: &[u8]) -> bool {
+        self.cleared.iter().any(|hashes| hashes.contains(&hash))
+            || (!self.removed.is_empty() && self.removed.contains(key))
+    }
+}
+
+/// A file with spans, closed behind the last of them.
+#[derive(Debug)]
+struct SpanFile {
+    shard: ShardFile,
+    footer_at: u64,
+    spans_left: AtomicUsize,
+    /// What the footer counts and no span had so far.
+    records_left: AtomicU64,
+    payload_bytes_left: AtomicU64,
+}
+
+/// Reads footers and indexes. `None`: a file has no index, or values of an older version, and everything is to be loaded
+/// at once.
+pub(super) fn open(
+    options: &ReadOptions<'_>,
+    shards: &[ShardFile],
+) -> Result<Option<(Base, Spans)>> {
+    let mut footers = Vec::with_capacity(shards.len());
+    let mut all: Vec<Span> = Vec::new();
+    for shard in shards {
+        if FileUpgrade::of(options, &shard.path, &shard.header.value_schema).is_some() {
+            return Ok(None);
+        }
+        let Some(end) = read_end(shard)? else { return Ok(None) };
+        if !push_spans(&mut all, shard, &end) {
+            let why = "the index does not fit the blocks or the other files: it was made up";
+            return Err(Error::damaged(&shard.path, end.index_at, why));
+        }
+        footers.push(end.footer);
+    }
+    let base = Base::of(options, shards, &footers)?;
+    let payload_bytes =
+        footers.iter().fold(0_u64, |sum, footer| sum.saturating_add(footer.payload_bytes));
+    let spans = Spans {
+        left: AtomicUsize::new(all.len()),
+        records_left: AtomicU64::new(base.records),
+        payload_bytes_left: AtomicU64::new(payload_bytes),
+        is_changed: AtomicBool::new(false),
+        is_stopped: AtomicBool::new(false),
+        all: all.into_boxed_slice(),
+    };
+    Ok(Some((base, spans)))
+}
+
+/// What stands at the end of a file.
+struct FileEnd {
+    index_at: u64,
+    index: Vec<IndexEntry>,
+    footer_at: u64,
+    footer: Footer,
+}
+
+/// `None`: index or footer are not there; who reads the whole file tells whether that is damage.
+fn read_end(shard: &ShardFile) -> Result<Option<FileEnd>> {
+    let ShardFile { path, file, file_bytes, header } = shard;
+    let mut window = Window::new(&**file, path, *file_bytes);
+    let count_and_footer_bytes = INDEX_COUNT_BYTES + FOOTER_BYTES;
+    let Some(count_at) = file_bytes.checked_sub(bytes_u64(count_and_footer_bytes)) else {
+        return Ok(None);
+    };
+    window.read(count_at, bytes_u64(count_and_footer_bytes))?;
+    let footer_at = count_at + bytes_u64(INDEX_COUNT_BYTES);
+    let Some((count, footer)) = window.bytes().split_first_chunk() else { return Ok(None) };
+    let BlockStep::Footer { footer, .. } =
+        BlockScanner::new(header.seed(), footer_at, footer).next_block()
+    else {
+        return Ok(None);
+    };
+    let index_at = index_bytes(*count).and_then(|bytes| footer_at.checked_sub(bytes));
+    let Some(index_at) = index_at.filter(|at| *at >= BLOCKS_OFFSET) else { return Ok(None) };
+    window.read(index_at, footer_at - index_at)?;
+    match BlockScanner::new(header.seed(), index_at, window.bytes()).next_block() {
+        BlockStep::Index { entries, .. } => {
+            Ok(Some(FileEnd { index_at, index: entries.collect(), footer_at, footer }))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Adds the spans of the next file. False: its index says what cannot be.
+fn push_spans(all: &mut Vec<Span>, shard: &ShardFile, file_end: &FileEnd) -> bool {
+    let FileEnd { index_at, index, footer_at, footer } = file_end;
+    let file = Arc::new(SpanFile {
+        shard: shard.clone(),
+        footer_at: *footer_at,
+        spans_left: AtomicUsize::new(index.len()),
+        records_left: AtomicU64::new(footer.records),
+        payload_bytes_left: AtomicU64::new(footer.payload_bytes),
+    });
+    let begins_right = match index.first() {
+        Some(first) => first.offset == BLOCKS_OFFSET && (!all.is_empty() || first.first_hash == 0),
+        None => *index_at == BLOCKS_OFFSET && footer.records == 0,
+    };
+    if !begins_right {
+        return false;
+    }
+    let ends = index.iter().skip(1).map(|next| next.offset).chain([*index_at]);
+    for (entry, end) in index.iter().zip(ends) {
+        let IndexEntry { first_hash, offset } = *entry;
+        // A file without records has one empty span.
+        if offset > end || (offset == end && index.len() > 1) {
+            return false;
+        }
+        if let Some(before) = all.last_mut() {
+            let before_first = *before.hashes.start();
+            if before_first >= first_hash {
+                return false;
+            }
+            before.hashes = before_first..=first_hash - 1;
+        }
+        all.push(Span {
+            hashes: first_hash..=u64::MAX,
+            offset,
+            end,
+            is_loaded: AtomicBool::new(false),
+            waiting: Mutex::new(Some(Waiting {
+                file: Arc::clone(&file),
+                superseded: Superseded::default(),
+            })),
+        });
+    }
+    true
+}
+
+impl Spans {
+    /// Whether everything is in the map.
+    #[inline]
+    pub(crate) fn are_loaded(&self) -> bool {
+        // Who sees this sees what was loaded before.
+        self.left.load(Ordering::Acquire) == 0
+    }
+
+    /// Records of the snapshot that are not in the map. Some will not come, since the logs have other words of their keys.
+    pub(crate) fn records_left(&self) -> u64 {
+        if self.are_loaded() { 0 } else { self.records_left.load(Ordering::Relaxed) }
+    }
+
+    /// Bytes of their keys and values.
+    pub(crate) fn payload_bytes_left(&self) -> u64 {
+        if self.are_loaded() { 0 } else { self.payload_bytes_left.load(Ordering::Relaxed) }
+    }
+
+    /// While logs are replayed: they have writes, so a key may be there before its span.
+    pub(super) fn note_writes(&self) {
+        self.is_changed.store(true, Ordering::Relaxed);
+    }
+
+    /// While logs are replayed: this key was removed.
+    pub(super) fn note_removed(&self, hash: u64, key: &[u8]) {
+        if let Some(span) = self.span_of(hash)
+            && let Some(waiting) = &mut *span.waiting.lock()
+        {
+            waiting.superseded.removed.insert(key.into());
+        }
+    }
+
+    /// While logs are replayed: all keys with these hashes were removed. (Each thread that replays comes to a clear in its
+    /// own time, with shards of its own; so a span may be cleared by parts.)
+    pub(super) fn note_cleared(&self, hashes: &RangeInclusive<u64>) {
+        let first = self.all.partition_point(|span| span.hashes.end() < hashes.start());
+        let spans = self.all.get(first..).unwrap_or_default().iter();
+        for span in spans.take_while(|span| span.hashes.start() <= hashes.end()) {
+            let Some(Waiting { superseded, .. }) = &mut *span.waiting.lock() else { continue };
+            let has = |known: &RangeInclusive<u64>| {
+                known.start() <= hashes.start() && hashes.end() <= known.end()
+            };
+            if !superseded.cleared.iter().any(has) {
+                superseded.cleared.push(hashes.clone());
+            }
+        }
+    }
+
+    fn span_of(&self, hash: u64) -> Option<&Span> {
+        let behind = self.all.partition_point(|span| *span.hashes.start() <= hash);
+        self.all.get(behind.checked_sub(1)?)
+    }
+
+    /// Loads the span of a key with this hash, unless it is loaded; waits for who does. Nothing of the map is locked by
+    /// the caller.
+    #[cold]
+    pub(crate) fn load_for(&self, map: &Map, hash: u64) -> Result<()> {
+        self.span_of(hash).map_or(Ok(()), |span| self.load(map, span))
+    }
+
+    /// Bytes of all blocks.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.all.iter().map(|span| span.end - span.offset).sum()
+    }
+
+    /// Has the loading thread end.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Acquire)
+    }
+
+    /// How many there are, loaded or not.
+    pub(crate) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The same for a span by its number. Returns how many bytes of its file it takes.
+    pub(crate) fn load_nth(&self, map: &Map, number: usize) -> Result<u64> {
+        let Some(span) = self.all.get(number) else { return Ok(0) };
+        self.load(map, span)?;
+        Ok(span.end - span.offset)
+    }
+
+    fn load(&self, map: &Map, span: &Span) -> Result<()> {
+        if span.is_loaded.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut locked = span.waiting.lock();
+        let Some(waiting) = &*locked else { return Ok(()) };
+        let (records, payload_bytes) = span.fill(map, waiting, self.is_changed())?;
+        waiting.file.count(records, payload_bytes)?;
+        *locked = None;
+        self.records_left.fetch_sub(records, Ordering::Relaxed);
+        self.payload_bytes_left.fetch_sub(payload_bytes, Ordering::Relaxed);
+        span.is_loaded.store(true, Ordering::Release);
+        self.left.fetch_sub(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn is_changed(&self) -> bool {
+        self.is_changed.load(Ordering::Relaxed)
+    }
+}
+
+impl Span {
+    /// Reads the span's blocks and puts their records into the map. Where it fails and is tried again, what it has put
+    /// there stays as it is. Returns how many records the blocks have, and the bytes of their keys and values.
+    fn fill(&self, map: &Map, waiting: &Waiting, is_changed: bool) -> Result<(u64, u64)> {
+        let ShardFile { path, file, header, .. } = &waiting.file.shard;
+        let mut window = Window::new(&**file, path, self.end);
+        let mut filler = Filler::of_span(map, &self.hashes, &waiting.superseded, is_changed);
+        let (mut offset, mut want) = (self.offset, WINDOW_BYTES);
+        let (mut records, mut payload_bytes) = (0, 0);
+        while offset < self.end {
+            window.read(offset, want)?;
+            want = WINDOW_BYTES;
+            let mut scanner = BlockScanner::new(header.seed(), offset, window.bytes());
+            loop {
+                match scanner.next_block() {
+                    BlockStep::Block { offset: at, records: block } => {
+                        let (count, bytes) = filler.fill(block).map_err(|bad| bad.at(path, at))?;
+                        records += count;
+                        payload_bytes += bytes;
+                        // Others need the shard, for keys of other spans.
+                        filler.unlock();
+                    }
+                    BlockStep::Partial { offset: at, bytes } if at < self.end => {
+                        if window.at_end() {
+                            return Err(Error::damaged(
+                                path,
+                                at,
+                                "a block goes on where the index has another begin",
+                            ));
+                        }
+                        want = want.max(bytes_u64(bytes));
+                        break;
+                    }
+                    BlockStep::Partial { .. } => break,
+                    BlockStep::Bad { offset: at, why } => {
+                        return Err(Error::damaged(path, at, format!("snapshot block: {why}")));
+                    }
+                    BlockStep::Index { offset: at, .. }
+                    | BlockStep::Footer { offset: at, .. }
+                    | BlockStep::End { offset: at } => {
+                        return Err(Error::damaged(
+                            path,
+                            at,
+                            "no block of records where the index has one",
+                        ));
+                    }
+                }
+            }
+            offset = scanner.offset();
+        }
+        Ok((records, payload_bytes))
+    }
+}
+
+impl SpanFile {
+    /// Counts what a span had. Behind the last one it must be what the footer counts.
+    fn count(&self, records: u64, payload_bytes: u64) -> Result<()> {
+        self.records_left.fetch_sub(records, Ordering::Relaxed);
+        self.payload_bytes_left.fetch_sub(payload_bytes, Ordering::Relaxed);
+        let is_last = self.spans_left.fetch_sub(1, Ordering::AcqRel) == 1;
+        let left = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        if is_last && (left(&self.records_left), left(&self.payload_bytes_left)) != (0, 0) {
+            let why = "the footer counts other records than the file holds";
+            return Err(Error::damaged(&self.shard.path, self.footer_at, why));
+        }
+        Ok(())
+    }
+}
