@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::health::Cause;
 use crate::recover::{Phase, Progress};
 use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::thread;
 
 impl Core {
     /// To be called before a key is looked at, with nothing locked.
@@ -71,6 +72,8 @@ impl Core {
             }
             // Who needs the span is told.
             let _ = self.note_damage(loaded.map(drop));
+            // Else who shares the processor waits for the system's next look at it, for milliseconds.
+            thread::yield_now();
         });
     }
 

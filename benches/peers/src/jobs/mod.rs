@@ -109,6 +109,10 @@ pub(crate) enum Kind {
     PrepareLog,
     /// Opens what a `Prepare` left: `per_second`.
     Open,
+    /// Opens what a `Prepare` left with `instant_open`: `per_second`, all entries by the time until the first of them was
+    /// read; `first_read_ms`, that time; `loaded_per_second`, by the time until all are in memory; `get_us`, the longest
+    /// of the reads meanwhile.
+    OpenInstant,
     /// Opens what `PrepareLog` left, and leaves it so: `per_second`.
     OpenLog,
     /// Single inserts while the log is synced every 10 ms and snapshots are written all the time:
@@ -126,7 +130,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    const ALL: [(Self, &'static str); 29] = [
+    const ALL: [(Self, &'static str); 30] = [
         (Self::Insert, "insert"),
         (Self::Overwrite, "overwrite"),
         (Self::Get, "get"),
@@ -150,6 +154,7 @@ impl Kind {
         (Self::PrepareCompacted, "prepare-compacted"),
         (Self::PrepareLog, "prepare-log"),
         (Self::Open, "open"),
+        (Self::OpenInstant, "open-instant"),
         (Self::OpenLog, "open-log"),
         (Self::Stall, "stall"),
         (Self::Power, "power"),
@@ -277,6 +282,7 @@ impl Job {
             Kind::PrepareCompacted => self.prepare_compacted(folder),
             Kind::PrepareLog => self.prepare_log(folder),
             Kind::Open | Kind::OpenLog => self.open(folder),
+            Kind::OpenInstant => self.open_instant(folder),
             Kind::Stall => self.stall(folder),
             Kind::Power => self.power(folder),
             Kind::PowerThreads => self.power_threads(folder),

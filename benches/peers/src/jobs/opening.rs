@@ -4,14 +4,16 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pkv_format::body_checksum;
 use pkv_fs::{Access, Fs, StdFs};
 
 use super::{Job, Kind, Measured, READY, rate};
 use crate::Error;
+use crate::engines::pkv::{self, PkvStore};
 use crate::engines::{Engine, Setup, open};
+use crate::workload::key;
 
 /// What the limit of opening reads at once, and checksums at once.
 const READ_BYTES: usize = 1 << 20;
@@ -72,6 +74,36 @@ impl Job {
         self.check_len(&*map, self.entries)?;
         map.close()?;
         Ok(vec![("per_second", rate(self.entries, time))])
+    }
+
+    /// Reads a key at random as soon as it can, and others until all are loaded.
+    pub(super) fn open_instant(&self, folder: &Path) -> Measured {
+        let options = pkv::options(self.setup()).instant_open(true);
+        let start = Instant::now();
+        let map: PkvStore = options.open(folder)?;
+        let mut longest = Duration::ZERO;
+        let mut first_read = None;
+        let mut number = self.entries / 3;
+        while first_read.is_none() || !map.is_loaded() {
+            let read = Instant::now();
+            let found = map.get_with(&key(number)[..], <[u8]>::len)?;
+            if found != Some(self.value_len()) {
+                return Err(format!("key {number} has {found:?} bytes").into());
+            }
+            longest = longest.max(read.elapsed());
+            first_read.get_or_insert_with(|| start.elapsed());
+            number = (number + 7_919) % self.entries;
+        }
+        let loaded = start.elapsed();
+        self.check_len(&map, self.entries)?;
+        map.close()?;
+        let first_read = first_read.unwrap_or_default();
+        Ok(vec![
+            ("per_second", rate(self.entries, first_read)),
+            ("first_read_ms", first_read.as_secs_f64() * 1e3),
+            ("loaded_per_second", rate(self.entries, loaded)),
+            ("get_us", longest.as_secs_f64() * 1e6),
+        ])
     }
 
     /// Keys and values as a snapshot has them, with headers and padding.

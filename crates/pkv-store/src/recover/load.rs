@@ -10,7 +10,7 @@ use pkv_fs::File;
 use pkv_snapshot_set::SnapshotInfo;
 
 use super::file::{NameSays, check_name, check_store, header_error, read_header};
-use super::spans::Superseded;
+use super::spans::{self, IndexWalk, Superseded};
 use super::upgrade::FileUpgrade;
 use super::window::Window;
 use super::{Phase, Progress, ReadOptions, open_for_reading};
@@ -25,6 +25,10 @@ pub(super) const WINDOW_BYTES: u64 = 1024 * 1024;
 const RECORD_BYTES_MIN: u64 = 4;
 /// A record with a longer value keeps it elsewhere.
 const RECORD_BYTES_USUAL_MAX: u64 = 1200;
+
+/// What is said of an index that does not fit the blocks.
+pub(super) const INDEX_IS_WRONG: &str =
+    "the index does not fit the blocks or the other files: it was made up";
 
 /// No store comes so far: what claims more was made up, and must not make numbers overflow.
 const SEQ_MAX: u64 = 1 << 62;
@@ -85,7 +89,12 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
         }
     };
     expect(map, shards)?;
-    let footers = options.pool.map(shards, |shard| load_shard(options, map, shard, &tell));
+    // Nothing here needs them; but who opens at once another time believes them.
+    let indexes = spans::read_indexes(shards)?;
+    let files: Vec<_> = shards.iter().zip(indexes).collect();
+    let footers = options.pool.map(&files, |(shard, index)| {
+        load_shard(options, map, shard, index.clone(), &tell)
+    });
     let footers = footers.into_iter().collect::<Result<Vec<Footer>>>()?;
     Base::of(options, shards, &footers)
 }
@@ -167,11 +176,12 @@ fn announced(shards: &[ShardFile]) -> (u64, u64) {
     (records, bytes.min(records.saturating_mul(RECORD_BYTES_USUAL_MAX)))
 }
 
-/// Loads one shard file: blocks, then the footer, then nothing.
+/// Loads one shard file: blocks, perhaps the index, then the footer, then nothing.
 fn load_shard(
     options: &ReadOptions<'_>,
     map: &Map,
     shard: &ShardFile,
+    mut index: IndexWalk,
     tell: &dyn Fn(u64),
 ) -> Result<Footer> {
     let ShardFile { path, file, file_bytes, header } = shard;
@@ -190,12 +200,18 @@ fn load_shard(
         loop {
             match scanner.next_block() {
                 BlockStep::Block { offset: at, records: block } => {
+                    if !index.enter(at, &mut filler.hashes) {
+                        return Err(Error::damaged(path, at, INDEX_IS_WRONG));
+                    }
                     let (count, bytes) = filler.fill(block).map_err(|bad| bad.at(path, at))?;
                     records += count;
                     payload_bytes += bytes;
                 }
-                // Whoever loads all records needs none.
-                BlockStep::Index { .. } => {}
+                BlockStep::Index { offset: at, .. } => {
+                    if !index.leave(at) {
+                        return Err(Error::damaged(path, at, INDEX_IS_WRONG));
+                    }
+                }
                 BlockStep::Footer { offset: at, footer } => {
                     if at + bytes_u64(pkv_format::FOOTER_BYTES) != *file_bytes {
                         return Err(Error::damaged(path, at, "bytes behind the footer"));

@@ -5,7 +5,7 @@
 //! counts, so a span leaves out the keys that the map has by then, and those that the logs have removed. From the end of
 //! the opening on, nobody looks for a key before its span is loaded.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use pkv_format::{
 };
 
 use super::ReadOptions;
-use super::load::{Base, Filler, ShardFile, WINDOW_BYTES};
+use super::load::{Base, Filler, INDEX_IS_WRONG, ShardFile, WINDOW_BYTES};
 use super::upgrade::FileUpgrade;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -84,25 +84,20 @@ struct SpanFile {
     payload_bytes_left: AtomicU64,
 }
 
-/// Reads footers and indexes. `None`: a file has no index, or values of an older version, and everything is to be loaded
-/// at once.
+/// For an instant opening: what is to be loaded, without a record. `None`: a file has no index, or values of an older
+/// version, and everything is to be loaded at once.
 pub(super) fn open(
     options: &ReadOptions<'_>,
     shards: &[ShardFile],
 ) -> Result<Option<(Base, Spans)>> {
-    let mut footers = Vec::with_capacity(shards.len());
-    let mut all: Vec<Span> = Vec::new();
-    for shard in shards {
-        if FileUpgrade::of(options, &shard.path, &shard.header.value_schema).is_some() {
-            return Ok(None);
-        }
-        let Some(end) = read_end(shard)? else { return Ok(None) };
-        if !push_spans(&mut all, shard, &end) {
-            let why = "the index does not fit the blocks or the other files: it was made up";
-            return Err(Error::damaged(&shard.path, end.index_at, why));
-        }
-        footers.push(end.footer);
+    let has_older_values =
+        |file: &ShardFile| FileUpgrade::of(options, &file.path, &file.header.value_schema).is_some();
+    if shards.iter().any(has_older_values) {
+        return Ok(None);
     }
+    let Some(ends) = read_ends(shards)? else { return Ok(None) };
+    let all = spans_of(shards, &ends)?;
+    let footers: Vec<Footer> = ends.iter().map(|end| end.footer).collect();
     let base = Base::of(options, shards, &footers)?;
     let payload_bytes =
         footers.iter().fold(0_u64, |sum, footer| sum.saturating_add(footer.payload_bytes));
@@ -115,6 +110,32 @@ pub(super) fn open(
         all: all.into_boxed_slice(),
     };
     Ok(Some((base, spans)))
+}
+
+/// The indexes of all files, checked as far as they can be without the blocks; for who reads those, and compares. Empty
+/// ones where a file has none.
+pub(super) fn read_indexes(shards: &[ShardFile]) -> Result<Vec<IndexWalk>> {
+    let Some(ends) = read_ends(shards)? else {
+        return Ok(shards.iter().map(|_| IndexWalk::default()).collect());
+    };
+    spans_of(shards, &ends)?;
+    Ok(ends.into_iter().map(|end| IndexWalk { entries: end.index.into() }).collect())
+}
+
+/// `None`: not all files have an index.
+fn read_ends(shards: &[ShardFile]) -> Result<Option<Vec<FileEnd>>> {
+    shards.iter().map(read_end).collect()
+}
+
+/// The spans of all files, or that an index says what cannot be.
+fn spans_of(shards: &[ShardFile], ends: &[FileEnd]) -> Result<Vec<Span>> {
+    let mut all: Vec<Span> = Vec::new();
+    for (shard, end) in shards.iter().zip(ends) {
+        if !push_spans(&mut all, shard, end) {
+            return Err(Error::damaged(&shard.path, end.index_at, INDEX_IS_WRONG));
+        }
+    }
+    Ok(all)
 }
 
 /// What stands at the end of a file.
@@ -149,6 +170,35 @@ fn read_end(shard: &ShardFile) -> Result<Option<FileEnd>> {
             Ok(Some(FileEnd { index_at, index: entries.collect(), footer_at, footer }))
         }
         _ => Ok(None),
+    }
+}
+
+/// The index of a file that is read from the first block to the last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct IndexWalk {
+    entries: VecDeque<IndexEntry>,
+}
+
+impl IndexWalk {
+    /// Comes to the block that stands there, and says which hashes its records may have; the same as before, where no
+    /// entry begins. False: an entry names a place where no block begins.
+    pub(super) fn enter(&mut self, offset: u64, hashes: &mut RangeInclusive<u64>) -> bool {
+        if let Some(entry) = self.begin(offset) {
+            let last = self.entries.front().map_or(u64::MAX, |next| next.first_hash - 1);
+            *hashes = entry.first_hash..=last;
+        }
+        self.entries.front().is_none_or(|next| next.offset > offset)
+    }
+
+    /// Comes to the end of the blocks. False: an entry names a place where no block begins.
+    pub(super) fn leave(&mut self, offset: u64) -> bool {
+        let _ = self.begin(offset);
+        self.entries.is_empty()
+    }
+
+    /// The entry that begins there.
+    fn begin(&mut self, offset: u64) -> Option<IndexEntry> {
+        if self.entries.front()?.offset == offset { self.entries.pop_front() } else { None }
     }
 }
 

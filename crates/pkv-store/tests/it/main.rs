@@ -20,6 +20,7 @@ mod expiring;
 mod expiring_format;
 mod faults;
 mod fuzz_seeds;
+mod instant;
 mod keyed;
 mod kill;
 mod linear;
