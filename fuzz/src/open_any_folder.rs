@@ -8,14 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use pkv_format::{
     BLOCKS_OFFSET, BlockBuilder, BlockScanner, BlockStep, FRAMES_OFFSET, FileHeader, FileKind,
-    Footer, FrameKind, HEADER_BYTES, Link, Mark, Scanner, Seal, Step, push_frame,
+    Footer, FrameKind, HEADER_BYTES, Link, Mark, Scanner, Seal, Step, push_frame, push_index,
 };
 use pkv_fs::Fs;
 use pkv_sim::{Choice, Crash, SimFs};
-use pkv_store::{Durability, Inspection, LogWay};
+use pkv_store::{ByteStore, Durability, Inspection, LogWay};
 
 use super::input::Input;
-use super::store::{DIR, contents, open};
+use super::store::{DIR, contents, open, options};
 
 /// What holds of any bytes.
 pub fn run(data: &[u8]) {
@@ -43,6 +43,7 @@ fn check(fs: &Arc<SimFs>) {
     let seen: Arc<dyn Fs> = fs.clone();
     let looked = Inspection::on(&seen, DIR).is_ok();
     assert!(image().eq(before), "looking changed the folder");
+    check_instant(fs);
     let Ok(store) = open(fs, LogWay::Written) else { return };
     assert!(looked || store.is_empty(), "opens, but cannot be looked at");
     let found = contents(&store);
@@ -57,6 +58,30 @@ fn check(fs: &Arc<SimFs>) {
     let mut found = found;
     found.remove(b"a key".as_slice());
     assert_eq!(again, found, "another opening shows something else");
+}
+
+/// What an instant opening shows, once all is loaded, is what opening shows, or both refuse the folder.
+fn check_instant(fs: &Arc<SimFs>) {
+    let copy = || fs.survivors(Crash::Kill, Choice::Nothing);
+    let whole = open(&copy(), LogWay::Written).map(|store| contents(&store));
+    let later = copy();
+    let instant = ByteStore::open(DIR, &options(&later, LogWay::Written).instant_open(true));
+    let loaded = instant.and_then(|store| {
+        let first = store.get(&[23])?;
+        store.wait_loaded()?;
+        let found = contents(&store);
+        assert_eq!(found.get([23].as_slice()), first.as_ref());
+        Ok(found)
+    });
+    // A key that the logs have, too, is not known to stand twice.
+    if whole.as_ref().is_err_and(|error| error.to_string().contains("twice")) {
+        return;
+    }
+    let errors = || (whole.as_ref().err(), loaded.as_ref().err());
+    assert_eq!(whole.is_ok(), loaded.is_ok(), "opening and loading: {:?}", errors());
+    if let (Ok(whole), Ok(loaded)) = (&whole, &loaded) {
+        assert_eq!(whole, loaded, "an instant opening shows something else");
+    }
 }
 
 type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -291,6 +316,19 @@ fn forged_snapshot(
                 if builder.push_encoded(count, &payload).is_ok() {
                     file.extend(builder.finish(header.seed(), offset));
                 }
+            }
+            BlockStep::Index { entries, .. } => {
+                let mut entries: Vec<_> = entries.collect();
+                if what == 5 && !entries.is_empty() {
+                    let place = input.below(entries.len());
+                    match input.byte() % 4 {
+                        0 => entries[place].offset = input.u64() >> (input.byte() % 64),
+                        1 => entries[place].first_hash = input.u64() >> (input.byte() % 64),
+                        2 => drop(entries.drain(place..)),
+                        _ => entries.insert(place, entries[place]),
+                    }
+                }
+                let _ = push_index(&mut file, header.seed(), offset, &entries);
             }
             BlockStep::Footer { footer, .. } => {
                 let mut footer: Footer = footer;

@@ -3,9 +3,9 @@
 use super::input::Input;
 use pkv_format::{
     BLOCKS_OFFSET, BlockBuilder, BlockScanner, BlockStep, FRAMES_OFFSET, FileHeader, FileSeed,
-    Footer, Frame, FrameHeader, FrameKind, Link, Mark, Operation, Operations, Records, Scanner,
-    Seal, Step, Successor, decode_record, find_frame, push_clear, push_frame, push_remove,
-    push_set,
+    Footer, Frame, FrameHeader, FrameKind, IndexEntry, Link, Mark, Operation, Operations, Records,
+    Scanner, Seal, Step, Successor, decode_record, find_frame, push_clear, push_frame, push_index,
+    push_remove, push_set,
 };
 
 /// What holds of any bytes.
@@ -233,6 +233,7 @@ fn walk_blocks(snapshot: &[u8]) -> (Vec<Vec<(Vec<u8>, Vec<u8>)>>, Option<Footer>
                     .collect();
                 blocks.push(read.unwrap_or_default());
             }
+            BlockStep::Index { entries, .. } => drop(entries.collect::<Vec<_>>()),
             BlockStep::Footer { footer, .. } => last = Some(footer),
             BlockStep::End { .. } => return (blocks, last),
             BlockStep::Partial { bytes, .. } => {
@@ -268,6 +269,11 @@ fn check_snapshot(input: &mut Input<'_>) {
         written.push(records);
         ends.push(snapshot.len());
     }
+    let index: Vec<IndexEntry> = (0..input.byte() % 4)
+        .map(|_| IndexEntry { first_hash: input.u64(), offset: input.u64() })
+        .collect();
+    let at = BLOCKS_OFFSET + snapshot.len() as u64;
+    push_index(&mut snapshot, seed(), at, &index).expect("a short index");
     let footer = Footer {
         records: input.u64(),
         payload_bytes: input.u64(),

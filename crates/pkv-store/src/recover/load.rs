@@ -92,9 +92,9 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
     // Nothing here needs them; but who opens at once another time believes them.
     let indexes = spans::read_indexes(shards)?;
     let files: Vec<_> = shards.iter().zip(indexes).collect();
-    let footers = options.pool.map(&files, |(shard, index)| {
-        load_shard(options, map, shard, index.clone(), &tell)
-    });
+    let footers = options
+        .pool
+        .map(&files, |(shard, index)| load_shard(options, map, shard, index.clone(), &tell));
     let footers = footers.into_iter().collect::<Result<Vec<Footer>>>()?;
     Base::of(options, shards, &footers)
 }

@@ -90,8 +90,9 @@ pub(super) fn open(
     options: &ReadOptions<'_>,
     shards: &[ShardFile],
 ) -> Result<Option<(Base, Spans)>> {
-    let has_older_values =
-        |file: &ShardFile| FileUpgrade::of(options, &file.path, &file.header.value_schema).is_some();
+    let has_older_values = |file: &ShardFile| {
+        FileUpgrade::of(options, &file.path, &file.header.value_schema).is_some()
+    };
     if shards.iter().any(has_older_values) {
         return Ok(None);
     }
@@ -118,8 +119,9 @@ pub(super) fn read_indexes(shards: &[ShardFile]) -> Result<Vec<IndexWalk>> {
     let Some(ends) = read_ends(shards)? else {
         return Ok(shards.iter().map(|_| IndexWalk::default()).collect());
     };
-    spans_of(shards, &ends)?;
-    Ok(ends.into_iter().map(|end| IndexWalk { entries: end.index.into() }).collect())
+    let mut all = spans_of(shards, &ends)?.into_iter().map(|span| (span.offset, span.hashes));
+    let walk = |end: &FileEnd| IndexWalk { spans: all.by_ref().take(end.index.len()).collect() };
+    Ok(ends.iter().map(walk).collect())
 }
 
 /// `None`: not all files have an index.
@@ -176,29 +178,31 @@ fn read_end(shard: &ShardFile) -> Result<Option<FileEnd>> {
 /// The index of a file that is read from the first block to the last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IndexWalk {
-    entries: VecDeque<IndexEntry>,
+    /// Where they begin, and their hashes.
+    spans: VecDeque<(u64, RangeInclusive<u64>)>,
 }
 
 impl IndexWalk {
     /// Comes to the block that stands there, and says which hashes its records may have; the same as before, where no
-    /// entry begins. False: an entry names a place where no block begins.
+    /// span begins. False: a span begins where no block does.
     pub(super) fn enter(&mut self, offset: u64, hashes: &mut RangeInclusive<u64>) -> bool {
-        if let Some(entry) = self.begin(offset) {
-            let last = self.entries.front().map_or(u64::MAX, |next| next.first_hash - 1);
-            *hashes = entry.first_hash..=last;
+        if let Some(begun) = self.begin(offset) {
+            *hashes = begun;
         }
-        self.entries.front().is_none_or(|next| next.offset > offset)
+        self.spans.front().is_none_or(|(next, _)| *next > offset)
     }
 
-    /// Comes to the end of the blocks. False: an entry names a place where no block begins.
+    /// Comes to the end of the blocks. False: a span begins where no block does.
     pub(super) fn leave(&mut self, offset: u64) -> bool {
+        // That of a file without records stands here.
         let _ = self.begin(offset);
-        self.entries.is_empty()
+        self.spans.is_empty()
     }
 
-    /// The entry that begins there.
-    fn begin(&mut self, offset: u64) -> Option<IndexEntry> {
-        if self.entries.front()?.offset == offset { self.entries.pop_front() } else { None }
+    /// The hashes of the span that begins there.
+    fn begin(&mut self, offset: u64) -> Option<RangeInclusive<u64>> {
+        let (next, _) = self.spans.front()?;
+        if *next == offset { self.spans.pop_front().map(|(_, hashes)| hashes) } else { None }
     }
 }
 

@@ -1,5 +1,8 @@
 //! A store that is opened before its snapshot is in memory shows at each moment what it would show had all been
 //! loaded.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a failure in a helper fails the test")]
+#![expect(clippy::indexing_slicing, reason = "a failure in a helper fails the test")]
+#![expect(clippy::as_conversions, reason = "of lengths, in a test")]
 
 use std::ops::Range;
 use std::path::Path;
@@ -52,7 +55,8 @@ fn change(store: &ByteStore, model: &mut Contents, random: &mut Random) {
             assert_eq!(existed, model.remove(&key).is_some());
         }
         8 => {
-            let (other, value) = (format!("other {}", random.below(50)).into_bytes(), value(random));
+            let (other, value) =
+                (format!("other {}", random.below(50)).into_bytes(), value(random));
             store.batch().insert(&other, &value).remove(&key).commit(durability).unwrap();
             model.remove(&key);
             model.insert(other, value);
@@ -363,10 +367,7 @@ fn damage_is_told_where_it_is_met_and_nothing_is_written_from_then_on() {
     let at = blocks[blocks.len() / 2].start;
     damaged.0.get_mut(&name).unwrap()[at + 500] ^= 4;
     damaged.write(&made.place.store());
-    assert!(matches!(
-        ByteStore::open(made.place.store(), &options()),
-        Err(Error::Damaged { .. })
-    ));
+    assert!(matches!(ByteStore::open(made.place.store(), &options()), Err(Error::Damaged { .. })));
     let store = made.open(&options());
     // Before it is met, the store is as good as any.
     let whole = image.named("full")[0].clone();
