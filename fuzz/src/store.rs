@@ -23,6 +23,7 @@ pub fn options(fs: &Arc<SimFs>, way: LogWay) -> Options {
         .map_shards(4)
         .segment_bytes(16 * 1024, 16 * 1024)
         .snapshot_shards(2)
+        .snapshot_shard_bytes(64 * 1024)
 }
 
 pub fn open(fs: &Arc<SimFs>, way: LogWay) -> Result<ByteStore, Error> {

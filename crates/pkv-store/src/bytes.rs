@@ -113,7 +113,7 @@ impl ByteStore {
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         reentry::check(&self.core)?;
-        self.core.ready(key)?;
+        self.core.ready_to_read(key)?;
         if self.core.expiry.is_some() {
             return Ok(self.core.get_timed(key, read));
         }
@@ -270,8 +270,9 @@ impl ByteStore {
             // Who needs what could not be loaded is told.
             let _ = self.core.ready_all();
         }
-        let entries = self.core.map.len() + self.core.spans.records_left();
-        entries.saturating_sub(self.core.hidden_entries())
+        // In this order: a span that ends in between counts twice, and not never.
+        let left = self.core.spans.records_left();
+        (self.core.map.len() + left).saturating_sub(self.core.hidden_entries())
     }
 
     /// Whether there is no entry.

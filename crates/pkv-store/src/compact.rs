@@ -34,9 +34,10 @@ const WRITE_BYTES: usize = 512 * 1024;
 /// A block ends behind the slice with which it has so much: most slices have 10 to 30 KiB, or 30 to 60 where nobody writes.
 const BLOCK_BYTES_ENOUGH: usize = 48 * 1024;
 
-/// The index of a file has an entry for each so many bytes, or some more: what an instant opening loads at once, in
-/// some tenths of a millisecond.
-const SPAN_BYTES: u64 = 256 * 1024;
+/// A span of a file has so many bytes, or somewhat more: what an instant opening loads at once, in some tenths of a
+/// millisecond. Less, where files are meant to be small: so many spans a file.
+const SPAN_BYTES_MAX: u64 = 256 * 1024;
+const SPANS_PER_FILE: u64 = 128;
 
 /// A piece that is nearly whole, and the block and the slice that end it.
 const READY_BYTES: usize = WRITE_BYTES + BLOCK_BYTES_ENOUGH + 80 * 1024;
@@ -147,11 +148,11 @@ impl Core {
     ///    ahead of the log that leads to it.
     /// 5. The set renames the files (its first rename is the commit point) and purges what is obsolete.
     ///
-    /// A failure before the commit point drops the pending files; the logs are all still there.
+    /// What an instant opening has left for later is loaded before. A failure before the commit point drops the pending files; the logs are all still there.
     pub(crate) fn compact(&self) -> Result<u64> {
         let _one_at_a_time = self.compaction.running.lock();
         self.check_going_on()?;
-        self.ready_all()?;
+        self.load_all(|| self.check_going_on())?;
         let started = Instant::now();
         // 1. and 2.
         let pending = self.begin_snapshot()?;
@@ -222,7 +223,7 @@ impl Core {
     pub(crate) fn snapshot_space(&self) -> SnapshotSpace {
         let is_under_way = self.compaction.under_way.load(Ordering::Acquire);
         let usage = self.map.usage();
-        let records_bytes = usage.live_bytes + usage.large_bytes;
+        let records_bytes = usage.live_bytes + usage.large_bytes + self.spans.record_bytes_left();
         let files_bytes = u64::from(self.snapshot_shard_count(&usage)) * FILE_SPACE_BYTES;
         let all_bytes = records_bytes + records_bytes / 64 + files_bytes;
         let written_bytes =
@@ -477,7 +478,9 @@ impl<'a> ShardWriter<'a> {
             return;
         }
         let offset = self.offset + bytes_u64(self.block_at);
-        let is_due = |last: &IndexEntry| offset - last.offset >= SPAN_BYTES;
+        let span_bytes = self.core.options.snapshot_shard_bytes / SPANS_PER_FILE;
+        let span_bytes = span_bytes.min(SPAN_BYTES_MAX);
+        let is_due = |last: &IndexEntry| offset - last.offset >= span_bytes;
         if self.index.last().is_none_or(is_due) {
             self.index.push(IndexEntry { first_hash, offset });
         }
@@ -542,6 +545,10 @@ impl<'a> ShardWriter<'a> {
         };
         self.ready.bytes.truncate(self.block_at);
         let at = self.offset + bytes_u64(self.block_at);
+        // Behind the last record there may have been slices without any.
+        if self.index.len() > 1 {
+            self.index.pop_if(|last| last.offset == at);
+        }
         push_index(&mut self.ready.bytes, self.seed, at, &self.index)
             .map_err(|why| broken_map(&why))?;
         let at = self.offset + bytes_u64(self.ready.bytes.len());

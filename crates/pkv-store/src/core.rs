@@ -264,12 +264,12 @@ impl Core {
             self.folder.release_in_child();
             return Err(Error::Forked);
         }
+        self.spans.stop();
         // It writes, and a writer waits for the threads that are ended next.
         if let Some(expiry) = &self.expiry {
             expiry.stop();
             self.join(|thread| thread.name() == Some(SWEEP_THREAD));
         }
-        self.spans.stop();
         let is_small = self.payload_bytes() <= COMPACTED_BY_CLOSE_BYTES_MAX;
         if !is_small {
             self.compaction.cancel();
@@ -313,6 +313,9 @@ impl Core {
     pub(crate) fn health(&self) -> Health {
         if let Some(cause) = self.log.poisoned() {
             return Health::Poisoned(cause);
+        }
+        if let Some(damage) = self.spans.damage() {
+            return Health::Damaged(Cause::other(damage.to_string()));
         }
         match (self.log.unavailable(), self.log.compaction_failing()) {
             (Some((true, cause)), _) => Health::DiskFull(cause),

@@ -21,9 +21,10 @@ pub enum Error {
     #[error(transparent)]
     Files(Box<pkv_snapshot_set::Error>),
 
-    /// Bytes that had been synced are wrong or missing. Nothing was changed.
+    /// Bytes that had been synced are wrong or missing. Nothing was changed: the store was not opened or, behind
+    /// [`crate::Options::instant_open`], takes no writes from now on.
     #[error(
-        "{path}: damaged at offset {offset}: {reason}; the store was not opened and nothing was changed: \
+        "{path}: damaged at offset {offset}: {reason}; nothing was changed: \
          restore this file from a backup, or copy the folder and look at it with `pkv verify`",
         path = path.display()
     )]

@@ -87,6 +87,9 @@ pub(crate) fn health_changed(dir: &Path, health: &Health) {
             Health::LogUnavailable(cause) => {
                 tracing::error!(target: "pkv_store", %path, %cause, "the log cannot grow: writes fail");
             }
+            Health::Damaged(cause) => {
+                tracing::error!(target: "pkv_store", %path, %cause, "a snapshot is damaged: no writes");
+            }
             Health::Poisoned(cause) => tracing::error!(
                 target: "pkv_store",
                 %path,

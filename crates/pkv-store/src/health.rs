@@ -16,6 +16,10 @@ pub enum Health {
     LogUnavailable(Cause),
     /// Compaction fails and is tried again with growing pauses; writes go on and the log grows.
     CompactionFailing(Cause),
+    /// A part of the snapshot that [`crate::Options::instant_open`] had left for later is damaged: no writes until
+    /// the store is opened again, which will say the same. What was written before is synced; reads of what is loaded
+    /// go on.
+    Damaged(Cause),
     /// A sync or a write of the log failed, so what is on disk is unknown: no writes until the store is
     /// opened again. Reads go on.
     Poisoned(Cause),

@@ -3,60 +3,76 @@
 
 use crate::core::Core;
 use crate::error::{Error, Result};
-use crate::health::Cause;
 use crate::recover::{Phase, Progress};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::thread;
 
 impl Core {
-    /// To be called before a key is looked at, with nothing locked.
+    /// To be called before a key is read, with nothing locked.
     #[inline]
-    pub(crate) fn ready(&self, key: &[u8]) -> Result<()> {
+    pub(crate) fn ready_to_read(&self, key: &[u8]) -> Result<()> {
         if self.spans.are_loaded() { Ok(()) } else { self.load_for(self.map.hash(key)) }
     }
 
-    /// [`Core::ready`] for a key with this hash.
+    /// The same for a key with this hash.
     #[inline]
-    pub(crate) fn ready_hash(&self, hash: u64) -> Result<()> {
+    pub(crate) fn ready_to_read_hash(&self, hash: u64) -> Result<()> {
         if self.spans.are_loaded() { Ok(()) } else { self.load_for(hash) }
+    }
+
+    /// To be called before the key with this hash is written, with nothing locked.
+    #[inline]
+    pub(crate) fn ready_to_write(&self, hash: u64) -> Result<()> {
+        if self.spans.are_loaded() { Ok(()) } else { self.load_to_write(hash) }
     }
 
     /// To be called before all keys are looked at, with nothing locked: loads what is not loaded, beside the loading
     /// thread.
     #[inline]
     pub(crate) fn ready_all(&self) -> Result<()> {
-        if self.spans.are_loaded() { Ok(()) } else { self.load_all() }
+        if self.spans.are_loaded() { Ok(()) } else { self.load_all(|| Ok(())) }
     }
 
     #[cold]
     fn load_for(&self, hash: u64) -> Result<()> {
-        self.check_loading()?;
-        self.note_damage(self.spans.load_for(&self.map, hash))
+        // A span may be locked for ever, by a thread that was not forked along.
+        if self.fork.forked() {
+            return Err(Error::Forked);
+        }
+        self.spans.load_for(&self.map, hash)
     }
 
+    /// Nothing is written from the moment in which damage was met: opening would have refused it all. What was written
+    /// before is synced as ever.
     #[cold]
-    fn load_all(&self) -> Result<()> {
-        self.check_loading()?;
+    fn load_to_write(&self, hash: u64) -> Result<()> {
+        if let Some(damage) = self.spans.damage() {
+            return Err(damage);
+        }
+        if self.options.max_memory_bytes.is_some() {
+            // How much memory there will be is known then.
+            return self.load_all(|| Ok(()));
+        }
+        self.load_for(hash)
+    }
+
+    /// [`Core::ready_all`], given up where `go_on` says so.
+    #[cold]
+    pub(crate) fn load_all(&self, go_on: impl Fn() -> Result<()>) -> Result<()> {
+        if self.spans.are_loaded() {
+            return Ok(());
+        }
+        if self.fork.forked() {
+            return Err(Error::Forked);
+        }
         for number in 0..self.spans.count() {
-            self.note_damage(self.spans.load_nth(&self.map, number).map(drop))?;
+            go_on()?;
+            self.spans.load_nth(&self.map, number)?;
         }
         Ok(())
     }
 
-    /// In a forked child a span may be locked for ever, by a thread that was not forked along.
-    fn check_loading(&self) -> Result<()> {
-        if self.fork.forked() { Err(Error::Forked) } else { Ok(()) }
-    }
-
-    /// What opening would have refused had it looked: from here on nothing is written any more.
-    fn note_damage(&self, loaded: Result<()>) -> Result<()> {
-        if let Err(error @ Error::Damaged { .. }) = &loaded {
-            self.log.poison(Cause::other(error.to_string()));
-        }
-        loaded
-    }
-
-    /// Loads all spans, several at a time. A failure but damage concerns who needs the span, and is tried again then.
+    /// Loads all spans, several at a time. What fails concerns who needs the span, and is tried again then.
     pub(crate) fn load_thread(&self) {
         let numbers: Vec<usize> = (0..self.spans.count()).collect();
         let bytes_total = self.spans.file_bytes();
@@ -66,12 +82,10 @@ impl Core {
                 return;
             }
             let loaded = self.spans.load_nth(&self.map, *number);
-            if let (Ok(bytes), Some(observer)) = (&loaded, &self.options.progress) {
-                let bytes_done = bytes_done.fetch_add(*bytes, Ordering::Relaxed) + bytes;
+            if let (Ok(bytes), Some(observer)) = (loaded, &self.options.progress) {
+                let bytes_done = bytes_done.fetch_add(bytes, Ordering::Relaxed) + bytes;
                 observer.tell(Progress { phase: Phase::Load, bytes_done, bytes_total });
             }
-            // Who needs the span is told.
-            let _ = self.note_damage(loaded.map(drop));
             // Else who shares the processor waits for the system's next look at it, for milliseconds.
             thread::yield_now();
         });

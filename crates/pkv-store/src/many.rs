@@ -95,7 +95,7 @@ impl Core {
         loop {
             part.fill(&mut keys, buffer, &self.map)?;
             let filled = part.wanted.get(..part.len).unwrap_or_default();
-            filled.iter().try_for_each(|wanted| self.ready_hash(wanted.hash))?;
+            filled.iter().try_for_each(|wanted| self.ready_to_read_hash(wanted.hash))?;
             self.get_part(&part, buffer, &mut each);
             if part.len < TOGETHER {
                 return Ok(());

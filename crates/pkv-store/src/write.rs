@@ -94,7 +94,7 @@ impl Core {
         let mut large = if is_as_prepared { encode(&mut frame, key, prepare)? } else { None };
         let mut garbage = Garbage::default();
         let hash = self.map.hash(key);
-        self.ready_hash(hash)?;
+        self.ready_to_write(hash)?;
         let index = self.map.shard_index(hash);
         let (seq, existed, notice) = loop {
             // 2.
@@ -195,7 +195,7 @@ impl Core {
         // 1.
         self.admit()?;
         let Some(mut prepared) = batch.prepare(&self.map)? else { return Ok(None) };
-        prepared.hashes().try_for_each(|hash| self.ready_hash(hash))?;
+        prepared.hashes().try_for_each(|hash| self.ready_to_write(hash))?;
         let (seq, garbage, notice) = loop {
             // 2.
             let mut shards = prepared.lock(&self.map);
@@ -323,8 +323,7 @@ impl Core {
             // It comes before a removal, which is what a full store needs.
             return Ok(());
         }
-        let map_bytes = self.map.memory_bytes() + self.spans.payload_bytes_left();
-        let held_bytes = map_bytes.saturating_add(self.views.held_bytes());
+        let held_bytes = self.map.memory_bytes().saturating_add(self.views.held_bytes());
         let bytes = held_bytes.saturating_add(bytes_u64(more_bytes));
         if bytes > bytes_max { Err(Error::MemoryCap { bytes, bytes_max }) } else { Ok(()) }
     }

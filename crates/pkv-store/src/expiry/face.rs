@@ -89,7 +89,7 @@ impl ByteStore {
         let core = self.core();
         let expiry = core.expiry()?;
         reentry::check(core)?;
-        core.ready(key)?;
+        core.ready_to_read(key)?;
         let hash = core.map.hash(key);
         let shard = core.map.read(core.map.shard_index(hash));
         let seen = shard.get(hash, key).map(|stored| expiry.see(stored.as_bytes()));

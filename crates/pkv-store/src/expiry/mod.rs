@@ -353,6 +353,8 @@ impl Core {
     pub(crate) fn clear_all(&self, durability: Durability) -> Result<u64> {
         let Some(expiry) = &self.expiry else { return self.clear(durability) };
         reentry::check(self)?;
+        // Readers that meet what has expired wait for the lock.
+        self.ready_all()?;
         let cleared = {
             let _one_at_a_time = expiry.recording.lock();
             // What expires from here on waits for the new record: the one there is goes with all else.

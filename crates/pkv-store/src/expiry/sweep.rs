@@ -107,6 +107,13 @@ impl Core {
     pub(crate) fn sweep_thread(&self) {
         let Some(expiry) = &self.expiry else { return };
         loop {
+            if !self.spans.are_loaded() {
+                // It would load everything before the loading thread does.
+                if !expiry.rest(expiry.interval) {
+                    return;
+                }
+                continue;
+            }
             let next_ms = expiry.next_ms.load(Ordering::Acquire);
             let left_ms = next_ms.saturating_sub(expiry.clock.now_ms());
             if left_ms > 0 {

@@ -111,6 +111,10 @@ impl SliceSize {
     pub(crate) const ALONE: Self = Self { entries: 768, bytes: 64 << 10 };
 }
 
+/// Bytes of large values in a slice, about: they are not copied under the lock, but held until they are written, and
+/// loaded together.
+const SLICE_LARGE_BYTES: u64 = 256 << 10;
+
 /// Positions of one bucket, up to `last`, that are told apart by the first 8 bits of their tags.
 #[derive(Debug)]
 struct Slice {
@@ -121,12 +125,13 @@ struct Slice {
 }
 
 impl Slice {
-    /// From a position in the bucket on.
-    fn of(bucket: &Bucket, from: u64, size: SliceSize) -> Slice {
+    /// From a position in the bucket on. `large_bytes`: of the large values in it, about.
+    fn of(bucket: &Bucket, from: u64, size: SliceSize, large_bytes: u64) -> Slice {
         let step_bits = bucket.step_bits();
         let parts =
             bucket.table.len().div_ceil(size.entries).max(bucket.bytes.div_ceil(size.bytes));
-        let parts = parts.clamp(1, 256).next_power_of_two();
+        let for_large = usize::try_from(large_bytes / SLICE_LARGE_BYTES).unwrap_or(usize::MAX);
+        let parts = parts.max(for_large).clamp(1, 256).next_power_of_two();
         let offset = from - bucket.first;
         let low = u8::try_from(offset >> step_bits).unwrap_or(u8::MAX);
         let high = low | u8::try_from(256 / parts - 1).unwrap_or(u8::MAX);
@@ -165,7 +170,7 @@ impl Shard {
         size: SliceSize,
     ) -> Result<Option<Cursor>, OutOfMemory> {
         let bucket = self.buckets.at(cursor.0);
-        let slice = Slice::of(bucket, cursor.0, size);
+        let slice = Slice::of(bucket, cursor.0, size, self.large_bytes_in(bucket));
         out.bytes.try_reserve(size.bytes).map_err(|_| failed(size.bytes))?;
         let mut places = std::mem::take(&mut out.places);
         let found = bucket.table.places_with(&slice.bits, &mut places)?;
@@ -182,6 +187,15 @@ impl Shard {
         }
         out.places = places;
         Ok(slice.last.checked_add(1).map(Cursor))
+    }
+
+    /// The bytes of a bucket's large values, if they are spread evenly.
+    fn large_bytes_in(&self, bucket: &Bucket) -> u64 {
+        let large_bytes = self.slab.value_bytes();
+        if large_bytes == 0 {
+            return 0;
+        }
+        large_bytes / self.entries().max(1) * lossless(bucket.table.len())
     }
 
     /// Copies one record, unless it stands before `from`.

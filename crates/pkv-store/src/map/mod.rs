@@ -541,6 +541,16 @@ impl WriteGuard<'_> {
         self.shard.take_contents()
     }
 
+    /// [`Shard::load_value`]: of a key that is not there, and so is not shown.
+    pub(crate) fn load_value(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: &NewValue<'_>,
+    ) -> Result<bool, OutOfMemory> {
+        self.shard.load_value(hash, key, value)
+    }
+
     /// [`Shard::load`]: of a key that is not there, and so is not shown.
     pub(crate) fn load(&mut self, hash: u64, encoded: &[u8]) -> Result<bool, OutOfMemory> {
         self.shard.load(hash, encoded)

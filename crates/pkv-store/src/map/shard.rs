@@ -329,8 +329,7 @@ impl Shard {
         }
         if !NewValue::is_inline(value.len()) {
             let value = NewValue::new(value)?;
-            self.reserve(hash, key.len(), &value)?;
-            return Ok(!self.set(hash, key, &value, &mut Garbage::default()));
+            return self.load_value(hash, key, &value);
         }
         buckets.forget_promises(std::iter::once(hash));
         buckets.reserve(hash, encoded.len(), chunks, &hash_of)?;
@@ -342,6 +341,20 @@ impl Shard {
         self.entries += 1;
         self.payload_bytes += lossless(key.len() + value.len());
         Ok(true)
+    }
+
+    /// The same for a key and a value that is not inline, and was made before the shard was locked.
+    pub(super) fn load_value(
+        &mut self,
+        hash: u64,
+        key: &[u8],
+        value: &NewValue<'_>,
+    ) -> Result<bool, OutOfMemory> {
+        if self.get(hash, key).is_some() {
+            return Ok(false);
+        }
+        self.reserve(hash, key.len(), value)?;
+        Ok(!self.set(hash, key, value, &mut Garbage::default()))
     }
 
     /// Bytes of chunks and large values.

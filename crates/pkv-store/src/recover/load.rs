@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use pkv_format::{BlockScanner, BlockStep, FileHeader, FileKind, Footer, HEADER_BYTES, Records};
+use pkv_format::{
+    BlockScanner, BlockStep, FOOTER_BYTES, FileHeader, FileKind, Footer, HEADER_BYTES, Records,
+};
 use pkv_fs::File;
 use pkv_snapshot_set::SnapshotInfo;
 
@@ -19,10 +21,10 @@ use crate::frame::bytes_u64;
 use crate::map::{Garbage, Map, NewValue, OutOfMemory, WriteGuard};
 
 /// How much of a shard file is in memory at a time.
-pub(super) const WINDOW_BYTES: u64 = 1024 * 1024;
+const WINDOW_BYTES: u64 = 1024 * 1024;
 
 /// The shortest record: two lengths, padded.
-const RECORD_BYTES_MIN: u64 = 4;
+pub(super) const RECORD_BYTES_MIN: u64 = 4;
 /// A record with a longer value keeps it elsewhere.
 const RECORD_BYTES_USUAL_MAX: u64 = 1200;
 
@@ -119,7 +121,7 @@ impl Base {
             let same = (base.start_seq, base.log_ordinal, base.log_salt)
                 == (footer.start_seq, footer.log_ordinal, footer.log_salt);
             if !same {
-                let at = shard.file_bytes.saturating_sub(bytes_u64(pkv_format::FOOTER_BYTES));
+                let at = shard.file_bytes.saturating_sub(bytes_u64(FOOTER_BYTES));
                 return Err(Error::damaged(
                     &shard.path,
                     at,
@@ -159,7 +161,7 @@ pub(super) fn expect_entries(map: &Map, shards: &[ShardFile]) -> Result<()> {
 fn announced(shards: &[ShardFile]) -> (u64, u64) {
     let (mut records, mut bytes) = (0, 0);
     for shard in shards {
-        let mut footer = [0; pkv_format::FOOTER_BYTES];
+        let mut footer = [0; FOOTER_BYTES];
         let Some(offset) = shard.file_bytes.checked_sub(bytes_u64(footer.len())) else { continue };
         // What cannot be read now is told when it is read in its turn.
         if !shard.file.read_at(offset, &mut footer).is_ok_and(|got| got == footer.len()) {
@@ -208,12 +210,13 @@ fn load_shard(
                     payload_bytes += bytes;
                 }
                 BlockStep::Index { offset: at, .. } => {
-                    if !index.leave(at) {
+                    let footer_at = file_bytes.saturating_sub(bytes_u64(FOOTER_BYTES));
+                    if !index.leave(at) || scanner.offset() != footer_at {
                         return Err(Error::damaged(path, at, INDEX_IS_WRONG));
                     }
                 }
                 BlockStep::Footer { offset: at, footer } => {
-                    if at + bytes_u64(pkv_format::FOOTER_BYTES) != *file_bytes {
+                    if at + bytes_u64(FOOTER_BYTES) != *file_bytes {
                         return Err(Error::damaged(path, at, "bytes behind the footer"));
                     }
                     if (footer.records, footer.payload_bytes) != (records, payload_bytes) {
@@ -335,6 +338,14 @@ impl<'a> Filler<'a> {
                 let why = "a record stands where the index has other hashes";
                 return Err(BadBlock::Bad(why.into()));
             }
+            // A long copy, and memory from the system, for which nobody is to wait.
+            let is_kept = NewValue::is_inline(record.value.len()) || self.upgrade.is_some();
+            let large = if is_kept {
+                None
+            } else {
+                self.unlock();
+                Some(NewValue::new(record.value).map_err(|_| BadBlock::OutOfMemory)?)
+            };
             let index = self.map.shard_index(hash);
             if self.shard.as_ref().is_none_or(|(held, _)| *held != index) {
                 // Let go first: two loaders that each hold a shard and want the other's would wait for ever.
@@ -349,9 +360,10 @@ impl<'a> Filler<'a> {
             if self.superseded.is_some_and(|superseded| superseded.has(hash, record.key)) {
                 continue;
             }
-            let loaded = match &self.upgrade {
-                None => shard.load(hash, encoded),
-                Some(upgrade) => {
+            let loaded = match (&self.upgrade, large) {
+                (None, Some(value)) => shard.load_value(hash, record.key, &value),
+                (None, None) => shard.load(hash, encoded),
+                (Some(upgrade), _) => {
                     upgrade
                         .convert(record.value, &mut self.value)
                         .map_err(BadBlock::NotUpgraded)?;

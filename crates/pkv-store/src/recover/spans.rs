@@ -7,7 +7,8 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use pkv_format::{
     BLOCKS_OFFSET, BlockScanner, BlockStep, FOOTER_BYTES, Footer, INDEX_COUNT_BYTES, IndexEntry,
@@ -15,7 +16,7 @@ use pkv_format::{
 };
 
 use super::ReadOptions;
-use super::load::{Base, Filler, INDEX_IS_WRONG, ShardFile, WINDOW_BYTES};
+use super::load::{Base, Filler, INDEX_IS_WRONG, RECORD_BYTES_MIN, ShardFile};
 use super::upgrade::FileUpgrade;
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -23,6 +24,12 @@ use crate::frame::bytes_u64;
 use crate::map::Map;
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+/// Two lengths and padding.
+const RECORD_OVERHEAD_BYTES: u64 = 8;
+
+/// How much of a file is read at a time; a longer block gets what it needs.
+const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The spans of a full snapshot, in the order of their hashes; none, where everything was loaded at once.
 #[derive(Debug, Default)]
@@ -36,6 +43,16 @@ pub(crate) struct Spans {
     is_changed: AtomicBool,
     /// The store closes: the loading thread is to end.
     is_stopped: AtomicBool,
+    /// What was found when a span was loaded, the first of it.
+    damage: OnceLock<Damage>,
+}
+
+/// Where, and what.
+#[derive(Clone, Debug)]
+struct Damage {
+    path: PathBuf,
+    offset: u64,
+    reason: String,
 }
 
 /// The records of one snapshot file whose hashes are in a range.
@@ -55,6 +72,8 @@ struct Span {
 struct Waiting {
     file: Arc<SpanFile>,
     superseded: Superseded,
+    /// It was begun and failed: the map may have some of its keys.
+    is_begun: bool,
 }
 
 /// What the logs have taken out of a span.
@@ -78,10 +97,15 @@ impl Superseded {
 struct SpanFile {
     shard: ShardFile,
     footer_at: u64,
-    spans_left: AtomicUsize,
-    /// What the footer counts and no span had so far.
-    records_left: AtomicU64,
-    payload_bytes_left: AtomicU64,
+    left: Mutex<FileLeft>,
+}
+
+/// What of a file is not loaded, as the footer counts it.
+#[derive(Clone, Copy, Debug)]
+struct FileLeft {
+    spans: usize,
+    records: u64,
+    payload_bytes: u64,
 }
 
 /// For an instant opening: what is to be loaded, without a record. `None`: a file has no index, or values of an older
@@ -98,16 +122,24 @@ pub(super) fn open(
     }
     let Some(ends) = read_ends(shards)? else { return Ok(None) };
     let all = spans_of(shards, &ends)?;
+    // From here on they are believed before the records were counted.
+    for (shard, FileEnd { footer, footer_at, .. }) in shards.iter().zip(&ends) {
+        let bytes = shard.file_bytes;
+        if footer.records > bytes / RECORD_BYTES_MIN || footer.payload_bytes > bytes {
+            let why = "the footer counts more than the file can hold";
+            return Err(Error::damaged(&shard.path, *footer_at, why));
+        }
+    }
     let footers: Vec<Footer> = ends.iter().map(|end| end.footer).collect();
     let base = Base::of(options, shards, &footers)?;
-    let payload_bytes =
-        footers.iter().fold(0_u64, |sum, footer| sum.saturating_add(footer.payload_bytes));
+    let payload_bytes = footers.iter().map(|footer| footer.payload_bytes).sum();
     let spans = Spans {
         left: AtomicUsize::new(all.len()),
         records_left: AtomicU64::new(base.records),
         payload_bytes_left: AtomicU64::new(payload_bytes),
         is_changed: AtomicBool::new(false),
         is_stopped: AtomicBool::new(false),
+        damage: OnceLock::new(),
         all: all.into_boxed_slice(),
     };
     Ok(Some((base, spans)))
@@ -212,9 +244,11 @@ fn push_spans(all: &mut Vec<Span>, shard: &ShardFile, file_end: &FileEnd) -> boo
     let file = Arc::new(SpanFile {
         shard: shard.clone(),
         footer_at: *footer_at,
-        spans_left: AtomicUsize::new(index.len()),
-        records_left: AtomicU64::new(footer.records),
-        payload_bytes_left: AtomicU64::new(footer.payload_bytes),
+        left: Mutex::new(FileLeft {
+            spans: index.len(),
+            records: footer.records,
+            payload_bytes: footer.payload_bytes,
+        }),
     });
     let begins_right = match index.first() {
         Some(first) => first.offset == BLOCKS_OFFSET && (!all.is_empty() || first.first_hash == 0),
@@ -226,8 +260,8 @@ fn push_spans(all: &mut Vec<Span>, shard: &ShardFile, file_end: &FileEnd) -> boo
     let ends = index.iter().skip(1).map(|next| next.offset).chain([*index_at]);
     for (entry, end) in index.iter().zip(ends) {
         let IndexEntry { first_hash, offset } = *entry;
-        // A file without records has one empty span.
-        if offset > end || (offset == end && index.len() > 1) {
+        // The last one may be without records.
+        if offset > end || (offset == end && end != *index_at) {
             return false;
         }
         if let Some(before) = all.last_mut() {
@@ -245,6 +279,7 @@ fn push_spans(all: &mut Vec<Span>, shard: &ShardFile, file_end: &FileEnd) -> boo
             waiting: Mutex::new(Some(Waiting {
                 file: Arc::clone(&file),
                 superseded: Superseded::default(),
+                is_begun: false,
             })),
         });
     }
@@ -267,6 +302,11 @@ impl Spans {
     /// Bytes of their keys and values.
     pub(crate) fn payload_bytes_left(&self) -> u64 {
         if self.are_loaded() { 0 } else { self.payload_bytes_left.load(Ordering::Relaxed) }
+    }
+
+    /// Bytes of those records in memory or in a file, about.
+    pub(crate) fn record_bytes_left(&self) -> u64 {
+        self.payload_bytes_left() + self.records_left() * RECORD_OVERHEAD_BYTES
     }
 
     /// While logs are replayed: they have writes, so a key may be there before its span.
@@ -316,6 +356,12 @@ impl Spans {
         self.all.iter().map(|span| span.end - span.offset).sum()
     }
 
+    /// The damage that was met, again.
+    pub(crate) fn damage(&self) -> Option<Error> {
+        let Damage { path, offset, reason } = self.damage.get()?;
+        Some(Error::damaged(path, *offset, reason.clone()))
+    }
+
     /// Has the loading thread end.
     pub(crate) fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
@@ -323,6 +369,16 @@ impl Spans {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)
+    }
+
+    fn note_damage(&self, error: &Error) {
+        if let Error::Damaged { path, offset, reason } = error {
+            self.damage.get_or_init(|| Damage {
+                path: path.clone(),
+                offset: *offset,
+                reason: reason.clone(),
+            });
+        }
     }
 
     /// How many there are, loaded or not.
@@ -342,9 +398,13 @@ impl Spans {
             return Ok(());
         }
         let mut locked = span.waiting.lock();
-        let Some(waiting) = &*locked else { return Ok(()) };
-        let (records, payload_bytes) = span.fill(map, waiting, self.is_changed())?;
-        waiting.file.count(records, payload_bytes)?;
+        let Some(waiting) = &mut *locked else { return Ok(()) };
+        let may_exist = self.is_changed.load(Ordering::Relaxed) || waiting.is_begun;
+        waiting.is_begun = true;
+        let counted = span.fill(map, waiting, may_exist).and_then(|(records, payload_bytes)| {
+            waiting.file.count(records, payload_bytes).map(|()| (records, payload_bytes))
+        });
+        let (records, payload_bytes) = counted.inspect_err(|error| self.note_damage(error))?;
         *locked = None;
         self.records_left.fetch_sub(records, Ordering::Relaxed);
         self.payload_bytes_left.fetch_sub(payload_bytes, Ordering::Relaxed);
@@ -352,24 +412,22 @@ impl Spans {
         self.left.fetch_sub(1, Ordering::AcqRel);
         Ok(())
     }
-
-    fn is_changed(&self) -> bool {
-        self.is_changed.load(Ordering::Relaxed)
-    }
 }
 
 impl Span {
-    /// Reads the span's blocks and puts their records into the map. Where it fails and is tried again, what it has put
-    /// there stays as it is. Returns how many records the blocks have, and the bytes of their keys and values.
-    fn fill(&self, map: &Map, waiting: &Waiting, is_changed: bool) -> Result<(u64, u64)> {
+    /// Reads the span's blocks and puts their records into the map, but for keys that are there where that may be. Returns
+    /// how many records the blocks have, and the bytes of their keys and values.
+    fn fill(&self, map: &Map, waiting: &Waiting, may_exist: bool) -> Result<(u64, u64)> {
         let ShardFile { path, file, header, .. } = &waiting.file.shard;
         let mut window = Window::new(&**file, path, self.end);
-        let mut filler = Filler::of_span(map, &self.hashes, &waiting.superseded, is_changed);
-        let (mut offset, mut want) = (self.offset, WINDOW_BYTES);
+        let mut filler = Filler::of_span(map, &self.hashes, &waiting.superseded, may_exist);
+        let mut offset = self.offset;
+        // Mostly the whole span.
+        let mut want = READ_BYTES_MAX;
         let (mut records, mut payload_bytes) = (0, 0);
         while offset < self.end {
             window.read(offset, want)?;
-            want = WINDOW_BYTES;
+            want = READ_BYTES_MAX;
             let mut scanner = BlockScanner::new(header.seed(), offset, window.bytes());
             loop {
                 match scanner.next_block() {
@@ -413,16 +471,27 @@ impl Span {
 }
 
 impl SpanFile {
-    /// Counts what a span had. Behind the last one it must be what the footer counts.
+    /// Counts what a span had, all of them together what the footer counts. Nothing is counted where that cannot be.
     fn count(&self, records: u64, payload_bytes: u64) -> Result<()> {
-        self.records_left.fetch_sub(records, Ordering::Relaxed);
-        self.payload_bytes_left.fetch_sub(payload_bytes, Ordering::Relaxed);
-        let is_last = self.spans_left.fetch_sub(1, Ordering::AcqRel) == 1;
-        let left = |of: &AtomicU64| of.load(Ordering::Relaxed);
-        if is_last && (left(&self.records_left), left(&self.payload_bytes_left)) != (0, 0) {
+        let mut left = self.left.lock();
+        let counted = left.without(records, payload_bytes);
+        *left = counted.ok_or_else(|| {
             let why = "the footer counts other records than the file holds";
-            return Err(Error::damaged(&self.shard.path, self.footer_at, why));
-        }
+            Error::damaged(&self.shard.path, self.footer_at, why)
+        })?;
         Ok(())
+    }
+}
+
+impl FileLeft {
+    /// `None`: more than that, or something else than nothing behind the last span.
+    fn without(self, records: u64, payload_bytes: u64) -> Option<Self> {
+        let left = Self {
+            spans: self.spans.checked_sub(1)?,
+            records: self.records.checked_sub(records)?,
+            payload_bytes: self.payload_bytes.checked_sub(payload_bytes)?,
+        };
+        let is_all = left.spans == 0;
+        (!is_all || (left.records, left.payload_bytes) == (0, 0)).then_some(left)
     }
 }

@@ -51,6 +51,8 @@ pub(crate) fn options(fs: &Arc<SimFs>, way: LogWay) -> Options {
         .map_shards(4)
         .segment_bytes(16 * 1024, 16 * 1024)
         .snapshot_shards(3)
+        // So that few records make a span.
+        .snapshot_shard_bytes(64 * 1024)
 }
 
 pub(crate) fn open(fs: &Arc<SimFs>, way: LogWay) -> Result<ByteStore, Error> {

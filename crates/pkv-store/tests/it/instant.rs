@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pkv_format::{
-    BLOCKS_OFFSET, BlockScanner, BlockStep, FOOTER_BYTES, FileHeader, IndexEntry, push_index,
+    BLOCKS_OFFSET, BlockScanner, BlockStep, FOOTER_BYTES, FileHeader, Footer, IndexEntry,
+    push_index,
 };
 use pkv_fs::{CountingFs, Op, StdFs};
 use pkv_sim::{Fault, FaultKind, SimFs};
@@ -388,20 +389,30 @@ fn damage_is_told_where_it_is_met_and_nothing_is_written_from_then_on() {
         }
     }
     assert!((100..made.model.len() / 4).contains(&refused), "{refused} keys refused");
-    let Health::Poisoned(cause) = store.health() else { panic!("{:?}", store.health()) };
+    let Health::Damaged(cause) = store.health() else { panic!("{:?}", store.health()) };
     assert!(cause.to_string().contains(&name), "{cause}");
-    let held = Image::of(&made.place.store());
-    let poisoned = |outcome: Result<(), Error>| match outcome {
-        Err(Error::Poisoned(_) | Error::Damaged { .. }) => {}
-        other => panic!("{other:?}"),
+    let snapshot = || {
+        let image = made.image();
+        image.named("full").into_iter().map(|name| image.0[&name].clone()).collect::<Vec<_>>()
     };
-    poisoned(store.insert(b"another", b"", Durability::Process).map(drop));
-    poisoned(store.compact().map(drop));
-    poisoned(store.clear(Durability::Process).map(drop));
-    poisoned(store.view().map(drop));
-    poisoned(store.iter().try_for_each(|entry| entry.map(drop)));
-    drop(store);
-    assert_eq!(Image::of(&made.place.store()).0, held.0);
+    let (held, last_seq) = (snapshot(), store.last_seq());
+    let refused = |outcome: Result<(), Error>| {
+        let Err(Error::Damaged { offset, .. }) = &outcome else { panic!("{outcome:?}") };
+        assert_eq!(*offset, u64::try_from(at).unwrap());
+    };
+    refused(store.insert(b"another", b"", Durability::Process).map(drop));
+    refused(store.remove(b"another", Durability::Process).map(drop));
+    refused(store.batch().insert(b"another", b"").commit(Durability::Process).map(drop));
+    refused(store.compact().map(drop));
+    refused(store.clear(Durability::Process).map(drop));
+    refused(store.view().map(drop));
+    refused(store.iter().try_for_each(|entry| entry.map(drop)));
+    // What was acknowledged can still be made to last.
+    store.wait_durable(last_seq).unwrap();
+    store.sync().unwrap();
+    assert_eq!(store.last_seq(), last_seq);
+    store.close().unwrap();
+    assert_eq!(snapshot(), held);
     // With the file as it was, nothing is missing.
     let mut mended = Image::of(&made.place.store());
     mended.0.insert(name.clone(), image.0[&name].clone());
@@ -425,6 +436,148 @@ fn a_file_that_cannot_be_read_just_now_is_read_later() {
     assert_eq!(store.get(&key(1)).unwrap().as_deref(), Some(&b"value"[..]));
     assert!(store.health().takes_writes());
     assert_eq!(store.len(), 100);
+}
+
+/// A compaction wrote an entry for slices behind the last record, and no opening took it.
+#[test]
+fn what_comes_behind_the_last_record_has_no_span() {
+    for values in [1, 10] {
+        for _ in 0..8 {
+            let place = Place::new();
+            let default = Options::new().background(false).compact_log_bytes_min(u64::MAX);
+            let store = ByteStore::open(place.store(), &default).unwrap();
+            let value = vec![7; 300 << 10];
+            for number in 0..values {
+                store.insert(&key(number), &value, Durability::Process).unwrap();
+            }
+            store.compact().unwrap();
+            store.close().unwrap();
+            for instant in [false, true] {
+                let store =
+                    ByteStore::open(place.store(), &default.clone().instant_open(instant)).unwrap();
+                for number in 0..values {
+                    assert_eq!(store.get(&key(number)).unwrap().as_deref(), Some(&value[..]));
+                }
+            }
+        }
+    }
+}
+
+/// Slices were made without a look at the large values, and a span could be a whole shard.
+#[test]
+fn large_values_have_small_spans() {
+    let place = Place::new();
+    let fs = Arc::new(CountingFs::new(Arc::new(StdFs)));
+    let one_shard = options().map_shards(1).file_system(fs.clone());
+    let store = ByteStore::open(place.store(), &one_shard).unwrap();
+    for number in 0..100 {
+        store.insert(&key(number), &vec![7; 1 << 20], Durability::Process).unwrap();
+    }
+    store.compact().unwrap();
+    store.close().unwrap();
+    let store = ByteStore::open(place.store(), &one_shard.instant_open(true)).unwrap();
+    let before = fs.counts().bytes_read;
+    store.get(&key(1)).unwrap().unwrap();
+    let read = fs.counts().bytes_read - before;
+    assert!(read < 12 << 20, "{read} bytes for one value of a mebibyte");
+}
+
+/// Records that had come before a read failed counted as such that stand twice.
+#[test]
+fn a_read_that_fails_amid_a_span_is_no_damage() {
+    let fs = SimFs::new(3);
+    let on = options_on(&fs, LogWay::Written).map_shards(1).snapshot_shards(1);
+    let on = on.snapshot_shard_bytes(1 << 30).segment_bytes(1 << 20, 32 << 20);
+    let store = ByteStore::open(Path::new(DIR), &on).unwrap();
+    // One slice and one block.
+    let value = vec![7; 5 << 20];
+    for number in 0..3 {
+        store.insert(&key(number), &value, Durability::Process).unwrap();
+    }
+    store.compact().unwrap();
+    store.close().unwrap();
+    for failing in 1..=6 {
+        let store = ByteStore::open(Path::new(DIR), &on.clone().instant_open(true)).unwrap();
+        fs.inject(Fault::once(Op::Read, failing, FaultKind::Eio));
+        let outcomes: Vec<_> = (0..3).map(|number| store.get(&key(number))).collect();
+        for outcome in outcomes {
+            match outcome {
+                Ok(found) => assert_eq!(found.as_ref(), Some(&value)),
+                Err(error) => assert!(matches!(error, Error::Fs(_)), "{error}"),
+            }
+        }
+        fs.clear_faults();
+        for number in 0..3 {
+            assert_eq!(store.get(&key(number)).unwrap().as_ref(), Some(&value));
+        }
+        assert!(matches!(store.health(), Health::Good));
+    }
+}
+
+/// A snapshot file with another footer.
+fn with_footer(file: &[u8], change: impl FnOnce(&mut Footer)) -> Vec<u8> {
+    let header = FileHeader::decode(file).unwrap();
+    let at = file.len() - FOOTER_BYTES;
+    let BlockStep::Footer { mut footer, .. } =
+        BlockScanner::new(header.seed(), at as u64, &file[at..]).next_block()
+    else {
+        panic!("no footer")
+    };
+    change(&mut footer);
+    [&file[..at], &footer.encode(header.seed(), at as u64)].concat()
+}
+
+/// Each says so whenever it is asked, and none makes a number overflow.
+#[test]
+fn counts_that_were_made_up_are_damage() {
+    let made = Made::new(2, 100);
+    let image = made.image();
+    let name = image.named("full")[0].clone();
+    let changes: [(&str, fn(&mut Footer)); 6] = [
+        ("no records", |footer| footer.records = 0),
+        ("a record less", |footer| footer.records -= 1),
+        ("a record more", |footer| footer.records += 1),
+        ("records", |footer| footer.records = u64::MAX),
+        ("a byte less", |footer| footer.payload_bytes -= 1),
+        ("bytes", |footer| footer.payload_bytes = u64::MAX),
+    ];
+    for (what, change) in changes {
+        let mut image = image.clone();
+        image.0.insert(name.clone(), with_footer(&image.0[&name], change));
+        image.write(&made.place.store());
+        let opened = ByteStore::open(made.place.store(), &options().instant_open(true));
+        let store = match opened {
+            Ok(store) => store,
+            Err(error) => {
+                assert!(matches!(error, Error::Damaged { .. }), "{what}: {error}");
+                continue;
+            }
+        };
+        for _ in 0..3 {
+            let loaded = store.wait_loaded();
+            assert!(matches!(loaded, Err(Error::Damaged { .. })), "{what}: {loaded:?}");
+            assert!(!store.is_loaded() && !store.health().takes_writes(), "{what}");
+        }
+        let known = store.get_with(&first_key(&image.0[&name]), |_| store.len());
+        assert!(known.is_ok_and(|len| len.is_some()) || what.contains("records"), "{what}");
+    }
+}
+
+#[test]
+fn a_close_waits_for_no_more_than_what_is_under_way() {
+    let place = Place::new();
+    let fs = Arc::new(CountingFs::new(Arc::new(StdFs)));
+    let big = Options::new().expiry(true).compact_log_bytes_min(u64::MAX).file_system(fs.clone());
+    let store = ByteStore::open(place.store(), &big).unwrap();
+    for number in 0..60_000_u64 {
+        store.insert(&number.to_le_bytes(), &[7; 1000], Durability::Process).unwrap();
+    }
+    store.compact().unwrap();
+    store.close().unwrap();
+    let before = fs.counts().bytes_read;
+    ByteStore::open(place.store(), &big.io_threads(1).instant_open(true)).unwrap().close().unwrap();
+    let read = fs.counts().bytes_read - before;
+    assert!(read < 30 << 20, "{read} of 60 MB");
 }
 
 #[test]
@@ -451,10 +604,23 @@ fn what_has_expired_stays_gone_and_the_recorded_time_is_known() {
 #[test]
 fn a_memory_cap_counts_what_is_to_come() {
     let made = Made::new(1, 0);
-    let live = u64::try_from(made.model.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>());
-    let store = made.open(&options().max_memory_bytes(live.unwrap()));
+    let whole = ByteStore::open(made.place.store(), &options()).unwrap();
+    let held = whole.stats().payload_bytes;
+    drop(whole);
+    let store = made.open(&options().max_memory_bytes(held / 10 * 9));
     let refused = store.insert(b"one more", &[0; 100], Durability::Process);
     assert!(matches!(refused, Err(Error::MemoryCap { .. })), "{refused:?}");
+    // What the logs have replaced does not count twice.
+    let store = {
+        drop(store);
+        let store = ByteStore::open(made.place.store(), &options()).unwrap();
+        for (key, value) in &made.model {
+            store.insert(key, value, Durability::Process).unwrap();
+        }
+        store.close().unwrap();
+        made.open(&options().max_memory_bytes(held / 10 * 15))
+    };
+    store.insert(b"one more", &[0; 100], Durability::Process).unwrap();
 }
 
 #[test]
