@@ -261,6 +261,21 @@ pub(crate) fn first_header(
     })
 }
 
+/// The highest format version among the files whose headers can be read, also where it is a newer one.
+pub(crate) fn highest_version(fs: &dyn Fs, listing: &Listing) -> Option<u32> {
+    let versions = listing.files.iter().filter_map(|listed| {
+        let mut bytes = [0; HEADER_BYTES];
+        let file = fs.open(&listed.path, Access::Read).ok()?;
+        let got = file.read_at(0, &mut bytes).ok()?;
+        let bytes = bytes.get(..got)?;
+        match FileHeader::decode(bytes) {
+            Ok(_) | Err(HeaderError::Newer { .. }) => FileHeader::version_of(bytes),
+            Err(_) => None,
+        }
+    });
+    versions.max()
+}
+
 /// How often a folder that somebody may be writing to is read again before [`Error::Changing`].
 pub(crate) const ROUNDS: u32 = 10;
 

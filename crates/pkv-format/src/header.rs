@@ -114,6 +114,13 @@ impl FileHeader {
         decode_fields(header)
     }
 
+    /// The format version that a header says, of which nothing else was checked: of one that [`FileHeader::decode`] took,
+    /// the version in which the file was written.
+    #[must_use]
+    pub fn version_of(bytes: &[u8]) -> Option<u32> {
+        bytes.first_chunk::<HEADER_BYTES>().map(|header| get_u32(header, at::VERSION))
+    }
+
     /// The initial checksum state of everything else in this file.
     #[must_use]
     pub fn seed(&self) -> FileSeed {

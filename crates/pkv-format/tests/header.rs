@@ -116,7 +116,10 @@ fn versions_are_told_apart_from_damage() {
     }
     // A newer version may use bytes that must be zero in this one.
     let mut sector = header().encode().unwrap();
+    assert_eq!(FileHeader::version_of(&sector), Some(1));
     sector[at::VERSION.offset] = 3;
+    assert_eq!(FileHeader::version_of(&sector), Some(3));
+    assert_eq!(FileHeader::version_of(&sector[..511]), None);
     assert_eq!(FileHeader::decode(&sector), Err(HeaderError::Checksum));
     assert!(matches!(decode_with(at::VERSION.offset, &[0]), Err(HeaderError::Invalid(_))));
 }

@@ -244,10 +244,20 @@ impl<'a> Judge<'a> {
     /// The footer of a full snapshot, once its shards agree; with the first shard's path and the footer's offset.
     fn footer(&mut self, paths: &[PathBuf]) -> Option<(Footer, PathBuf, u64)> {
         let mut first: Option<(Footer, PathBuf, u64)> = None;
+        let mut hash_before = None;
         for file in self.files.iter().filter(|file| paths.contains(&file.path)) {
             let Content::Shard(facts) = &file.content else { continue };
             let Some(footer) = facts.footer else { continue };
             let at = facts.file_bytes.saturating_sub(wide(FOOTER_BYTES));
+            if let Some(first_hash) = facts.first_hash {
+                let is_in_order = hash_before.map_or(first_hash == 0, |before| before < first_hash);
+                if !is_in_order {
+                    let reason = "the index does not fit those of the other shards".to_owned();
+                    let path = file.path.clone();
+                    self.suspects.push(Suspect { path, offset: at, reason, seq: None });
+                }
+                hash_before = Some(first_hash);
+            }
             let says = |footer: &Footer| (footer.start_seq, footer.log_ordinal, footer.log_salt);
             match &first {
                 None => first = Some((footer, file.path.clone(), at)),

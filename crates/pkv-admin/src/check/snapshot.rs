@@ -25,8 +25,10 @@ pub(crate) struct ShardFacts {
     /// All of them are damage: a snapshot that counts was synced before.
     pub(crate) flaws: Vec<Flaw>,
     pub(crate) flaws_unlisted: u64,
-    /// What the index says of the blocks that come: the next one last.
-    index: Vec<IndexEntry>,
+    /// The lowest hash in the file, by its index.
+    pub(crate) first_hash: Option<u64>,
+    /// What the index says of the blocks that come: the next one last. `None`: there is none, or nothing to compare.
+    index: Option<Vec<IndexEntry>>,
 }
 
 /// Reads a whole shard file.
@@ -40,6 +42,7 @@ pub(crate) fn read_shard(
     let mut facts = ShardFacts { file_bytes: window.file_bytes(), ..ShardFacts::default() };
     let seed = header.seed();
     facts.index = read_index(&mut window, seed)?;
+    facts.first_hash = facts.index.as_ref().and_then(|index| Some(index.last()?.first_hash));
     let mut offset = BLOCKS_OFFSET;
     let mut bytes_min = 0;
     loop {
@@ -61,28 +64,28 @@ pub(crate) fn read_shard(
     }
 }
 
-/// The entries of the file's index, the first one last. None where it has no index, or a bad one: that is found when it
-/// comes behind the blocks.
-fn read_index(window: &mut Window<'_>, seed: FileSeed) -> Result<Vec<IndexEntry>> {
+/// The entries of the file's index, the first one last. `None`: it has none, or a bad one, which is found when it comes
+/// behind the blocks.
+fn read_index(window: &mut Window<'_>, seed: FileSeed) -> Result<Option<Vec<IndexEntry>>> {
     let footer_at = window.file_bytes().saturating_sub(wide(FOOTER_BYTES));
     let Some(count_at) = footer_at.checked_sub(wide(INDEX_COUNT_BYTES)) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     window.load(count_at, wide(INDEX_COUNT_BYTES))?;
     let Some(bytes) = window.bytes().first_chunk().and_then(|count| index_bytes(*count)) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     let Some(at) = footer_at.checked_sub(bytes).filter(|at| *at >= BLOCKS_OFFSET) else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     window.load(at, bytes)?;
     match BlockScanner::new(seed, at, window.bytes()).next_block() {
         BlockStep::Index { entries, .. } => {
             let mut entries: Vec<IndexEntry> = entries.collect();
             entries.reverse();
-            Ok(entries)
+            Ok(Some(entries))
         }
-        _ => Ok(Vec::new()),
+        _ => Ok(None),
     }
 }
 
@@ -99,7 +102,7 @@ fn blocks(window: &Window<'_>, seed: FileSeed, offset: u64, facts: &mut ShardFac
     loop {
         match scanner.next_block() {
             BlockStep::Block { offset: at, records } => facts.block(at, records),
-            BlockStep::Index { offset: at, .. } => facts.end_blocks(at),
+            BlockStep::Index { offset: at, .. } => facts.end_blocks(at, scanner.offset()),
             BlockStep::Footer { offset: at, footer } => {
                 facts.end(at, footer, window.file_bytes());
                 return Stop::Done;
@@ -176,26 +179,30 @@ impl ShardFacts {
     /// Compares the index with a block that begins here. Whether its records have the hashes that the index says is found
     /// by who opens the store.
     fn begin_block(&mut self, offset: u64) {
-        if let Some(next) = self.index.last().copied() {
-            if next.offset == offset {
-                self.index.pop();
-                if self.index.last().is_some_and(|behind| behind.first_hash <= next.first_hash) {
-                    self.flaw(offset, "the hashes of the index are in no order".to_owned());
-                }
-            } else if next.offset < offset || self.blocks == 0 {
-                self.flaw(offset, format!("the index names a block at {}", next.offset));
-                self.index.clear();
-            }
+        let is_first = self.blocks == 0;
+        // Behind a bad block, which may be one that the index names, nothing is compared.
+        let Some(index) = self.index.as_mut().filter(|_| self.flaws.is_empty()) else { return };
+        let begun = index.pop_if(|next| next.offset == offset);
+        let next = index.last().copied();
+        let is_in_order = |begun: &IndexEntry| next.is_none_or(|n| n.first_hash > begun.first_hash);
+        let is_right = match &begun {
+            Some(begun) => is_in_order(begun),
+            None => !is_first,
+        };
+        if !is_right || next.is_some_and(|next| next.offset <= offset) {
+            self.flaw(offset, "the index does not fit the blocks".to_owned());
+            self.index = None;
         }
     }
 
     /// Compares the index with the end of the blocks of records.
-    fn end_blocks(&mut self, offset: u64) {
-        if let Some(next) = self.index.pop()
-            && (self.blocks > 0 || next.offset != offset || !self.index.is_empty())
-            && self.flaws.is_empty()
-        {
-            self.flaw(offset, format!("the index names a block at {}", next.offset));
+    fn end_blocks(&mut self, offset: u64, index_end: u64) {
+        let Some(mut index) = self.index.take().filter(|_| self.flaws.is_empty()) else { return };
+        // The last entry may be one without records.
+        index.pop_if(|last| last.offset == offset);
+        let footer_at = self.file_bytes.saturating_sub(wide(FOOTER_BYTES));
+        if !index.is_empty() || index_end != footer_at {
+            self.flaw(offset, "the index does not fit the blocks".to_owned());
         }
     }
 

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anstyle::AnsiColor;
-use pkv_format::{FORMAT_VERSION, HeaderError};
 use pkv_fs::Access;
 use pkv_snapshot_set::{FileSnapshotSet, SnapshotType};
 use pkv_store::codec::without_deadlines;
@@ -12,7 +11,7 @@ use pkv_store::{Inspection, SalvageReport, TornEnd};
 
 use super::salvage::{Salvaged, plan_salvage};
 use crate::error::{Error, Exit, Result};
-use crate::folder::{Folder, Listing, Opener, first_header};
+use crate::folder::{Folder, Listing, Opener, first_header, highest_version};
 use crate::json::{Hex, Json, append, object};
 use crate::output::{Output, Report};
 use crate::text::{Painted, Plain, Shown, table};
@@ -42,7 +41,7 @@ pub struct Stat {
     pub snapshots: Vec<SnapshotStat>,
     /// Names that are not a store's, sorted. They are left alone.
     pub foreign: Vec<OsString>,
-    /// The format version of the first file whose header can be read, also where it is a newer one.
+    /// The highest format version among the files whose headers can be read, also where it is a newer one.
     pub format_version: Option<u32>,
     /// The store's random id, by the same file.
     pub store_id: Option<[u8; 16]>,
@@ -172,11 +171,7 @@ pub fn stat(folder: &Folder) -> Result<Stat> {
         _ => None,
     };
     let header = first_header(&**folder.fs(), &listing).map(|(_, header)| header);
-    let format_version = match &header {
-        Some(Ok(_)) => Some(FORMAT_VERSION),
-        Some(Err(HeaderError::Newer { found, .. })) => Some(*found),
-        _ => None,
-    };
+    let format_version = highest_version(&**folder.fs(), &listing);
     let header = header.and_then(Result::ok);
     let (value_schema, has_expiry) = match &header {
         Some(header) => match without_deadlines(&header.value_schema) {

@@ -79,7 +79,7 @@ fn zero(path: &Path, from: usize, bytes: usize) {
 
 fn newer(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
-    bytes[8..12].copy_from_slice(&2_u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&3_u32.to_le_bytes());
     let checksum = pkv_format::body_checksum(&bytes[..508]);
     bytes[508..512].copy_from_slice(&checksum.to_le_bytes());
     fs::write(path, bytes).unwrap();

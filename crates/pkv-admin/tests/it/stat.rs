@@ -54,7 +54,7 @@ fn it_says_what_is_in_a_closed_store() {
     let dead = current + newest - contents["payload_bytes"].as_u64().unwrap();
     assert_eq!(contents["dead_bytes"], dead);
     assert_eq!((&stat["key_schema"], &stat["value_schema"]), (&"string".into(), &"u64".into()));
-    assert_eq!((&stat["format_version"], &stat["problem"]), (&1.into(), &serde_json::Value::Null));
+    assert_eq!((&stat["format_version"], &stat["problem"]), (&2.into(), &serde_json::Value::Null));
     assert_eq!(stat["store_id"].as_str().unwrap().len(), 32);
     assert_eq!(stat["opener"]["pid"], std::process::id());
 

@@ -5,9 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use pkv_format::{FRAMES_OFFSET, FileHeader, Scanner, Step, body_checksum};
-use pkv_store::Store;
+use pkv_format::{
+    BlockScanner, BlockStep, FOOTER_BYTES, FRAMES_OFFSET, FileHeader, IndexEntry, Scanner, Step,
+    body_checksum, index_bytes, push_index,
+};
 use pkv_store::codec::{Decode, DecodeError, Encode, EncodeError, Schema};
+use pkv_store::{ByteStore, Store};
 use serde_json::Value;
 
 use crate::folders::{
@@ -270,6 +273,58 @@ fn every_fault_of_a_file_is_listed() {
 }
 
 #[test]
+fn an_index_that_does_not_fit_is_damage() {
+    let folder = nowhere();
+    let store: pkv_store::Store<u64, Vec<u8>> =
+        options().snapshot_shards(2).snapshot_shard_bytes(64 * 1024).open(&folder.path).unwrap();
+    for key in 0..2_000 {
+        store.insert(&key, &vec![7; 300]).unwrap();
+    }
+    store.compact().unwrap();
+    store.close().unwrap();
+    verify(&folder, 0);
+    let changes: [fn(&mut Vec<IndexEntry>); 7] = [
+        Vec::clear,
+        |index| drop(index.drain(..1)),
+        |index| index.swap(0, 1),
+        |index| index[1].first_hash = index[0].first_hash,
+        |index| index[1].offset += 4,
+        |index| index.push(IndexEntry { first_hash: u64::MAX, offset: u64::MAX }),
+        // Of the file before.
+        |index| index[0].first_hash = 0,
+    ];
+    let shard = folder.last("full");
+    let whole = fs::read(&shard).unwrap();
+    let header = FileHeader::decode(&whole).unwrap();
+    for change in changes {
+        let (rest, footer) = whole.split_at(whole.len() - FOOTER_BYTES);
+        let count = *rest.last_chunk().unwrap();
+        let index_at = rest.len() - usize::try_from(index_bytes(count).unwrap()).unwrap();
+        let offset = u64::try_from(index_at).unwrap();
+        let mut scanner = BlockScanner::new(header.seed(), offset, &rest[index_at..]);
+        let BlockStep::Index { entries, .. } = scanner.next_block() else { panic!("no index") };
+        let mut entries: Vec<IndexEntry> = entries.collect();
+        assert!(entries.len() > 3);
+        change(&mut entries);
+        let mut changed = rest[..index_at].to_vec();
+        push_index(&mut changed, header.seed(), offset, &entries).unwrap();
+        // The footer's checksum has its place in it.
+        let old = u64::try_from(rest.len()).unwrap();
+        let mut scanner = BlockScanner::new(header.seed(), old, footer);
+        let BlockStep::Footer { footer, .. } = scanner.next_block() else { panic!("no footer") };
+        let new = u64::try_from(changed.len()).unwrap();
+        changed.extend(footer.encode(header.seed(), new));
+        fs::write(&shard, changed).unwrap();
+        let found = verify(&folder, 1);
+        assert_eq!(faults(&found).len(), 1, "{found}");
+        assert!(found["faults"][0]["reason"].as_str().unwrap().contains("index"), "{found}");
+        // Opening says so, too.
+        let opened = ByteStore::open_untyped(&folder.path, &options()).map(drop);
+        assert!(opened.unwrap_err().to_string().contains("index"));
+    }
+}
+
+#[test]
 fn cut_and_grown_files_are_damage() {
     type Change = fn(u64) -> u64;
     let cases: [(&str, Change); 6] = [
@@ -362,14 +417,14 @@ fn a_newer_version_is_told_from_damage() {
     let folder = closed();
     let path = folder.last("diff");
     let mut bytes = fs::read(&path).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let checksum = body_checksum(&bytes[..508]).to_le_bytes();
     bytes[508..512].copy_from_slice(&checksum);
     fs::write(&path, bytes).unwrap();
     let reason = one_fault(&folder, &path, 0, "newer-format");
     assert!(reason.contains("open it with a newer release"), "{reason}");
     let stat = pkv(&["stat", "--json"], &folder.path, &[]).exits(1).json();
-    assert_eq!(stat["format_version"], 2);
+    assert_eq!(stat["format_version"], 3);
 }
 
 #[test]
