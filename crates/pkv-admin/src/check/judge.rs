@@ -250,7 +250,8 @@ impl<'a> Judge<'a> {
             let Some(footer) = facts.footer else { continue };
             let at = facts.file_bytes.saturating_sub(wide(FOOTER_BYTES));
             if let Some(first_hash) = facts.first_hash {
-                let is_in_order = hash_before.map_or(first_hash == 0, |before| before < first_hash);
+                let is_in_order = (file.name.shard() > 0 || first_hash == 0)
+                    && hash_before.is_none_or(|before| before < first_hash);
                 if !is_in_order {
                     let reason = "the index does not fit those of the other shards".to_owned();
                     let path = file.path.clone();
