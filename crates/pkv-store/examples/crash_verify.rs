@@ -65,7 +65,7 @@ fn verify(folder: &Path) -> Result<(), Finding> {
         if env::var_os("CRASH_ALL").is_some() { acks("CRASH_ALL")? } else { acks("CRASH_ACKS")? };
     let every = env::var("CRASH_KIND").is_ok_and(|kind| kind == "kill");
 
-    let store = open(folder)?;
+    let store = open(folder, false)?;
     let contents: Contents = store.iter().collect::<Result<_, _>>().map_err(violation)?;
     let last_seq = store.last_seq();
     let counts = counts(&contents, &all, last_seq)?;
@@ -87,7 +87,7 @@ fn verify(folder: &Path) -> Result<(), Finding> {
 
     store.insert(b"after", b"the crash", Durability::Power).map_err(violation)?;
     drop(store);
-    let store = open(folder)?;
+    let store = open(folder, true)?;
     let mut again: Contents = store.iter().collect::<Result<_, _>>().map_err(violation)?;
     if again.remove(b"after".as_slice()).is_none() || again != contents {
         return Err(violation("another opening shows something else"));
@@ -95,8 +95,9 @@ fn verify(folder: &Path) -> Result<(), Finding> {
     Ok(())
 }
 
-fn open(folder: &Path) -> Result<ByteStore, Finding> {
-    ByteStore::open(folder, &options("auto").background(false)).map_err(Finding::DoesNotOpen)
+fn open(folder: &Path, is_instant: bool) -> Result<ByteStore, Finding> {
+    let options = options("auto").background(false).instant_open(is_instant);
+    ByteStore::open(folder, &options).map_err(Finding::DoesNotOpen)
 }
 
 /// How many writes of each thread are there.

@@ -452,6 +452,75 @@ fn a_batch_is_seen_whole_by_those_who_read_key_by_key() {
     });
 }
 
+/// What an instant opening left for later comes when it is asked for, whoever asks first, and as the logs have it.
+#[test]
+fn what_was_left_for_later_is_as_the_logs_have_it() {
+    in_many_orders("an instant opening", || {
+        let (fs, way) = (disk(), random_way());
+        fs.set_shake_one_in(0);
+        let small = |fs| options(fs, way).snapshot_shard_bytes(64 * 1024).snapshot_shards(2);
+        let value = |n: u8| vec![n; 700];
+        {
+            let quiet = small(&fs).background(false);
+            let store = ByteStore::open(Path::new(DIR), &quiet).unwrap();
+            for key in 0..12_u8 {
+                store.insert(&[key], &value(1), Durability::Process).unwrap();
+            }
+            store.compact().unwrap();
+            store.insert(&[1], &value(2), Durability::Process).unwrap();
+            store.remove(&[2], Durability::Process).unwrap();
+            store.close().unwrap();
+        }
+        fs.set_shake_one_in(2);
+        let opened = ByteStore::open(Path::new(DIR), &small(&fs).instant_open(true));
+        let store = Arc::new(opened.unwrap());
+        let expected = move |key: u8| match key {
+            1 => Some(value(2)),
+            2 => None,
+            _ => Some(value(1)),
+        };
+        let reader = {
+            let store = store.clone();
+            thread::spawn(move || {
+                for key in [3, 1, 2, 8] {
+                    assert_eq!(store.get(&[key]).unwrap(), expected(key), "{key}");
+                }
+                let got = store.get_many([[9].as_slice()]).unwrap();
+                assert_eq!(got, [expected(9)]);
+            })
+        };
+        let writer = {
+            let store = store.clone();
+            thread::spawn(move || {
+                assert!(store.insert(&[4], &value(3), Durability::Process).unwrap().existed);
+                assert!(!store.insert(&[2 + 100], &value(3), Durability::Process).unwrap().existed);
+                assert!(store.remove(&[5], Durability::Process).unwrap().existed);
+                let batch = store.batch().if_equals(&[6], &value(1)).insert(&[7], &value(4));
+                batch.commit(Durability::Process).unwrap();
+            })
+        };
+        assert!((10..=13).contains(&store.len()), "{}", store.len());
+        join(vec![reader, writer]);
+        let after = move |key: u8| match key {
+            4 | 102 => Some(value(3)),
+            5 => None,
+            7 => Some(value(4)),
+            _ => expected(key),
+        };
+        let check = move |store: &ByteStore| {
+            for key in (0..12).chain([102]) {
+                assert_eq!(store.get(&[key]).unwrap(), after(key), "{key}");
+            }
+            assert_eq!(store.len(), 11);
+        };
+        check(&store);
+        assert!(store.is_loaded());
+        close(store, &fs).unwrap();
+        fs.set_shake_one_in(0);
+        check(&ByteStore::open(Path::new(DIR), &small(&fs).background(false)).unwrap());
+    });
+}
+
 /// Who learns that a write has its number reads what it wrote, or waits for it: what begins with the number, as a watch
 /// does, misses nothing.
 #[test]

@@ -113,4 +113,6 @@ pub(crate) fn options(way: &str) -> Options {
         .sync_interval(Duration::from_millis(5))
         .map_shards(16)
         .snapshot_shards(3)
+        // So that few records make a span.
+        .snapshot_shard_bytes(64 * 1024)
 }
