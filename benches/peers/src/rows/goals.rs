@@ -33,7 +33,10 @@ const PIPELINED: &str = "One thread inserts, and what it writes when it is told 
 const MEMORY: &str = "Beside keys and values there are the tables (a cache line for nine entries, never all \
     full), lengths, and what chunks have free.";
 const OPEN: &str = "Blocks are read from the page cache, checked, and each key is hashed and put into the \
-    table; both engines use all cores. The limit reads and checksums as many bytes and can find none of them.";
+    table; both engines use all cores. The limit reads and checksums as many bytes and can find none of them. What does \
+    not wait for that is the row below.";
+const OPEN_INSTANT: &str = "Footers and indexes are read, and the span of one key. The other engine reads all of its file \
+    first.";
 const SNAPSHOT: &str = "Records lie anywhere in memory and are copied in the order of hashes, with all cores where nobody \
     writes: two fifths of the time, as much again is the system's copy into the page cache. The fifth snapshot of a \
     process: the first ones go to memory that the host has to find, for twice as long.";
@@ -288,6 +291,39 @@ fn open_rows(scale: Scale, rows: &mut Vec<Row>) {
         .floor(12.0)
         .against(Engine::Limit, None);
     rows.push(with_surrealmx(row));
+    let instant = Job { kind: Kind::OpenInstant, ..open };
+    let row = |name: &'static str, title: String, figure: &'static str, unit: Unit| {
+        let better = if unit == Unit::Millions { Better::Higher } else { Better::Lower };
+        Row::new(name, title, instant)
+            .rounds(scale.rounds)
+            .prepared(Kind::PrepareCompacted, false)
+            .figure(figure, unit, better)
+    };
+    let title = format!("opening {what} entries with instant_open, until a key was read");
+    rows.push(
+        row("open-instant", title, "per_second", Unit::Millions)
+            .note(OPEN_INSTANT)
+            .rank(Rank::Goal)
+            .against_job(
+                Engine::PersistentKv.name(),
+                Job { engine: Engine::PersistentKv, ..open },
+                Some(25.0),
+            ),
+    );
+    let short = |title: &str, figure: &'static str, unit: Unit| {
+        row("open-instant", title.into(), figure, unit).rank(Rank::Short)
+    };
+    rows.push(short(
+        "instant_open: from the call to the first key read",
+        "first_read_ms",
+        Unit::Milliseconds,
+    ));
+    rows.push(short(
+        "instant_open: until all are in memory, one thread reading keys at random meanwhile",
+        "loaded_per_second",
+        Unit::Millions,
+    ));
+    rows.push(short("the longest of those reads", "get_us", Unit::Microseconds));
     let replay = Job { kind: Kind::OpenLog, ..open };
     let row = Row::new("replay", format!("opening a log of {what} frames"), replay)
         .rounds(scale.rounds)

@@ -90,9 +90,15 @@ pub(super) fn load(options: &ReadOptions<'_>, map: &Map, shards: &[ShardFile]) -
             observer.tell(Progress { phase: Phase::Load, bytes_done, bytes_total });
         }
     };
-    expect(map, shards)?;
+    let ends = spans::read_ends(shards)?;
+    // A hint: each is checked where its file ends.
+    let records = match &ends {
+        Some(ends) => announced(ends.iter().map(|end| Some(end.footer)).zip(shards)),
+        None => announced(shards.iter().map(read_footer).zip(shards)),
+    };
+    map.expect(records, record_bytes(records, shards)).map_err(|_| Error::OutOfMemory)?;
     // Nothing here needs them; but who opens at once another time believes them.
-    let indexes = spans::read_indexes(shards)?;
+    let indexes = spans::indexes_of(shards, ends.as_deref())?;
     let files: Vec<_> = shards.iter().zip(indexes).collect();
     let footers = options
         .pool
@@ -145,37 +151,34 @@ impl Base {
     }
 }
 
-/// Prepares the map for what the footers announce.
-fn expect(map: &Map, shards: &[ShardFile]) -> Result<()> {
-    let (records, bytes) = announced(shards);
-    map.expect(records, bytes).map_err(|_| Error::OutOfMemory)
+/// Prepares the map's index for so many records of these files, which takes no time that grows with them.
+pub(super) fn expect_entries(map: &Map, records: u64, shards: &[ShardFile]) -> Result<()> {
+    map.expect_entries(records, record_bytes(records, shards)).map_err(|_| Error::OutOfMemory)
 }
 
-/// Prepares the map's index for it, which takes no time that grows with the records.
-pub(super) fn expect_entries(map: &Map, shards: &[ShardFile]) -> Result<()> {
-    let (records, bytes) = announced(shards);
-    map.expect_entries(records, bytes).map_err(|_| Error::OutOfMemory)
+/// How many records the footers announce. No file holds more of them than it has words, whatever it says.
+fn announced<'a>(footers: impl Iterator<Item = (Option<Footer>, &'a ShardFile)>) -> u64 {
+    let of_file = |(footer, shard): (Option<Footer>, &ShardFile)| {
+        footer.map_or(0, |footer| footer.records.min(shard.file_bytes / RECORD_BYTES_MIN))
+    };
+    footers.map(of_file).sum()
 }
 
-/// How many records the footers announce, and how many bytes they take. A hint: each is checked where its file ends.
-fn announced(shards: &[ShardFile]) -> (u64, u64) {
-    let (mut records, mut bytes) = (0, 0);
-    for shard in shards {
-        let mut footer = [0; FOOTER_BYTES];
-        let Some(offset) = shard.file_bytes.checked_sub(bytes_u64(footer.len())) else { continue };
-        // What cannot be read now is told when it is read in its turn.
-        if !shard.file.read_at(offset, &mut footer).is_ok_and(|got| got == footer.len()) {
-            continue;
-        }
-        let mut scanner = BlockScanner::new(shard.header.seed(), offset, &footer);
-        if let BlockStep::Footer { footer, .. } = scanner.next_block() {
-            // No file holds more of them than it has words, whatever it says.
-            records += footer.records.min(shard.file_bytes / RECORD_BYTES_MIN);
-            bytes += shard.file_bytes;
-        }
+/// How many bytes so many records of these files take in chunks at the most: large values do not lie with them.
+fn record_bytes(records: u64, shards: &[ShardFile]) -> u64 {
+    let file_bytes = shards.iter().map(|shard| shard.file_bytes).sum::<u64>();
+    file_bytes.min(records.saturating_mul(RECORD_BYTES_USUAL_MAX))
+}
+
+/// What cannot be read now is told when it is read in its turn.
+fn read_footer(shard: &ShardFile) -> Option<Footer> {
+    let mut footer = [0; FOOTER_BYTES];
+    let offset = shard.file_bytes.checked_sub(bytes_u64(footer.len()))?;
+    let got = shard.file.read_at(offset, &mut footer).ok()?;
+    match BlockScanner::new(shard.header.seed(), offset, footer.get(..got)?).next_block() {
+        BlockStep::Footer { footer, .. } => Some(footer),
+        _ => None,
     }
-    // Large values do not lie with the records.
-    (records, bytes.min(records.saturating_mul(RECORD_BYTES_USUAL_MAX)))
 }
 
 /// Loads one shard file: blocks, perhaps the index, then the footer, then nothing.

@@ -299,7 +299,7 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
     };
     let (base, spans) = match (instant, shards) {
         (Some((base, spans)), Some(shards)) => {
-            load::expect_entries(&map, &shards)?;
+            load::expect_entries(&map, base.records, &shards)?;
             (Some(base), spans)
         }
         (_, Some(shards)) => (Some(load::load(options, &map, &shards)?), Spans::default()),

@@ -11,8 +11,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use pkv_format::{
-    BLOCKS_OFFSET, BlockScanner, BlockStep, FOOTER_BYTES, Footer, INDEX_COUNT_BYTES, IndexEntry,
-    index_bytes,
+    BLOCKS_OFFSET, BlockScanner, BlockStep, FOOTER_BYTES, Footer, IndexEntry, index_bytes,
 };
 
 use super::ReadOptions;
@@ -27,6 +26,9 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// Two lengths and padding.
 const RECORD_OVERHEAD_BYTES: u64 = 8;
+
+/// So much of a file's end is read at once: footer and index, where they are no longer.
+const TAIL_BYTES: u64 = 4096;
 
 /// How much of a file is read at a time; a longer block gets what it needs.
 const READ_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -146,18 +148,18 @@ pub(super) fn open(
 }
 
 /// The indexes of all files, checked as far as they can be without the blocks; for who reads those, and compares. Empty
-/// ones where a file has none.
-pub(super) fn read_indexes(shards: &[ShardFile]) -> Result<Vec<IndexWalk>> {
-    let Some(ends) = read_ends(shards)? else {
+/// ones where there is none. `ends`: from [`read_ends`].
+pub(super) fn indexes_of(shards: &[ShardFile], ends: Option<&[FileEnd]>) -> Result<Vec<IndexWalk>> {
+    let Some(ends) = ends else {
         return Ok(shards.iter().map(|_| IndexWalk::default()).collect());
     };
-    let mut all = spans_of(shards, &ends)?.into_iter().map(|span| (span.offset, span.hashes));
+    let mut all = spans_of(shards, ends)?.into_iter().map(|span| (span.offset, span.hashes));
     let walk = |end: &FileEnd| IndexWalk { spans: all.by_ref().take(end.index.len()).collect() };
     Ok(ends.iter().map(walk).collect())
 }
 
 /// `None`: not all files have an index.
-fn read_ends(shards: &[ShardFile]) -> Result<Option<Vec<FileEnd>>> {
+pub(super) fn read_ends(shards: &[ShardFile]) -> Result<Option<Vec<FileEnd>>> {
     shards.iter().map(read_end).collect()
 }
 
@@ -173,33 +175,38 @@ fn spans_of(shards: &[ShardFile], ends: &[FileEnd]) -> Result<Vec<Span>> {
 }
 
 /// What stands at the end of a file.
-struct FileEnd {
+pub(super) struct FileEnd {
     index_at: u64,
     index: Vec<IndexEntry>,
     footer_at: u64,
-    footer: Footer,
+    pub(super) footer: Footer,
 }
 
 /// `None`: index or footer are not there; who reads the whole file tells whether that is damage.
 fn read_end(shard: &ShardFile) -> Result<Option<FileEnd>> {
     let ShardFile { path, file, file_bytes, header } = shard;
     let mut window = Window::new(&**file, path, *file_bytes);
-    let count_and_footer_bytes = INDEX_COUNT_BYTES + FOOTER_BYTES;
-    let Some(count_at) = file_bytes.checked_sub(bytes_u64(count_and_footer_bytes)) else {
+    let tail_bytes = TAIL_BYTES.min(*file_bytes);
+    let tail_at = file_bytes - tail_bytes;
+    window.read(tail_at, tail_bytes)?;
+    let Some((before, footer_block)) = window.bytes().split_last_chunk::<FOOTER_BYTES>() else {
         return Ok(None);
     };
-    window.read(count_at, bytes_u64(count_and_footer_bytes))?;
-    let footer_at = count_at + bytes_u64(INDEX_COUNT_BYTES);
-    let Some((count, footer)) = window.bytes().split_first_chunk() else { return Ok(None) };
+    let footer_at = file_bytes - bytes_u64(FOOTER_BYTES);
     let BlockStep::Footer { footer, .. } =
-        BlockScanner::new(header.seed(), footer_at, footer).next_block()
+        BlockScanner::new(header.seed(), footer_at, footer_block).next_block()
     else {
         return Ok(None);
     };
-    let index_at = index_bytes(*count).and_then(|bytes| footer_at.checked_sub(bytes));
+    let bytes = before.last_chunk().and_then(|count| index_bytes(*count));
+    let index_at = bytes.and_then(|bytes| footer_at.checked_sub(bytes));
     let Some(index_at) = index_at.filter(|at| *at >= BLOCKS_OFFSET) else { return Ok(None) };
-    window.read(index_at, footer_at - index_at)?;
-    match BlockScanner::new(header.seed(), index_at, window.bytes()).next_block() {
+    if index_at < tail_at {
+        window.read(index_at, footer_at - index_at)?;
+    }
+    let skipped = usize::try_from(index_at.saturating_sub(tail_at)).unwrap_or(usize::MAX);
+    let block = window.bytes().get(skipped..).unwrap_or_default();
+    match BlockScanner::new(header.seed(), index_at, block).next_block() {
         BlockStep::Index { entries, .. } => {
             Ok(Some(FileEnd { index_at, index: entries.collect(), footer_at, footer }))
         }

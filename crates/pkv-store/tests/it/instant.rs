@@ -530,10 +530,11 @@ fn with_footer(file: &[u8], change: impl FnOnce(&mut Footer)) -> Vec<u8> {
 /// Each says so whenever it is asked, and none makes a number overflow.
 #[test]
 fn counts_that_were_made_up_are_damage() {
+    type Change = (&'static str, fn(&mut Footer));
     let made = Made::new(2, 100);
     let image = made.image();
     let name = image.named("full")[0].clone();
-    let changes: [(&str, fn(&mut Footer)); 6] = [
+    let changes: [Change; 6] = [
         ("no records", |footer| footer.records = 0),
         ("a record less", |footer| footer.records -= 1),
         ("a record more", |footer| footer.records += 1),
