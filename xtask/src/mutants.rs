@@ -46,6 +46,10 @@ const PASS: &str = "crates/pkv-store/src/log/pass.rs";
 const CORE: &str = "crates/pkv-store/src/core.rs";
 const COMPACT: &str = "crates/pkv-store/src/compact.rs";
 const LOAD: &str = "crates/pkv-store/src/recover/load.rs";
+const APPLY: &str = "crates/pkv-store/src/recover/apply.rs";
+const SPANS: &str = "crates/pkv-store/src/recover/spans.rs";
+const INSTANT: &str = "crates/pkv-store/src/instant.rs";
+const MANY: &str = "crates/pkv-store/src/many.rs";
 const LOGS: &str = "crates/pkv-store/src/recover/logs.rs";
 const REPAIR: &str = "crates/pkv-store/src/recover/repair.rs";
 const REPLAY: &str = "crates/pkv-store/src/recover/replay.rs";
@@ -76,6 +80,74 @@ const SCAN_THEN_LOCK: &str = "        let (judgement, interrupted_creation) = su
 const AMID_ZEROS: Tests = store(&["ahead::nothing_is_written_where_zeros_are_being_written"]);
 
 const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "bring back what the logs removed",
+        file: APPLY,
+        find: "                    spans.note_removed(placed.hash, key);\n",
+        replace: "",
+        catch: store(&["instant::every_key_is_what_it_would_be_had_all_been_loaded"]),
+    },
+    Mutant {
+        name: "bring back what the logs cleared",
+        file: APPLY,
+        find: "                spans.note_cleared(&map.hashes(shard));\n",
+        replace: "",
+        catch: store(&["instant::a_clear_amid_many_writes_clears_what_was_there_and_no_more"]),
+    },
+    Mutant {
+        name: "write a key before its span is loaded",
+        file: WRITE,
+        find: "        self.ready_to_write(hash)?;\n",
+        replace: "",
+        catch: store(&["instant::every_key_is_what_it_would_be_had_all_been_loaded"]),
+    },
+    Mutant {
+        name: "write a batch before its spans are loaded",
+        file: WRITE,
+        find: "        prepared.hashes().try_for_each(|hash| self.ready_to_write(hash))?;\n",
+        replace: "",
+        catch: store(&[
+            "instant::every_key_is_what_it_would_be_had_all_been_loaded",
+            "crash_sim::",
+        ]),
+    },
+    Mutant {
+        name: "read many keys before their spans are loaded",
+        file: MANY,
+        find: "            filled.iter().try_for_each(|wanted| self.ready_to_read_hash(wanted.hash))?;\n",
+        replace: "            let _ = filled;\n",
+        catch: store(&["instant::every_key_is_what_it_would_be_had_all_been_loaded"]),
+    },
+    Mutant {
+        name: "clear what is not loaded yet",
+        file: WRITE,
+        find: "        self.ready_all()?;\n        let mut frame",
+        replace: "        let mut frame",
+        catch: store(&["instant::whatever_concerns_all_entries_sees_all"]),
+    },
+    Mutant {
+        name: "take a span that was begun for one that was not",
+        file: SPANS,
+        find: "self.is_changed.load(Ordering::Relaxed) || waiting.is_begun;",
+        replace: "self.is_changed.load(Ordering::Relaxed);",
+        catch: store(&["instant::a_read_that_fails_amid_a_span_is_no_damage"]),
+    },
+    Mutant {
+        name: "write beside damage",
+        file: INSTANT,
+        find: "        if let Some(damage) = self.spans.damage() {\n            return Err(damage);\n        }\n",
+        replace: "",
+        catch: store(&[
+            "instant::damage_is_told_where_it_is_met_and_nothing_is_written_from_then_on",
+        ]),
+    },
+    Mutant {
+        name: "believe any index",
+        file: LOAD,
+        find: "            if !self.hashes.contains(&hash) {",
+        replace: "            if false {",
+        catch: store(&["instant::an_index_that_was_made_up_is_damage_and_never_another_value"]),
+    },
     Mutant {
         name: "write a long frame amid zeros",
         file: LOG,

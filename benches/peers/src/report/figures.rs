@@ -11,7 +11,8 @@ use crate::statistics::Spread;
 use crate::workload::{KEY_BYTES, VALUE_BYTES};
 
 /// Words of titles that are code.
-const CODE: [&str; 6] = ["Process", "Power", "get_with", "get_many", "get_many_with", "on_durable"];
+const CODE: [&str; 7] =
+    ["Process", "Power", "get_with", "get_many", "get_many_with", "on_durable", "instant_open"];
 
 /// The text between the marks of README.
 pub(super) fn table(report: &Report) -> String {
