@@ -268,8 +268,8 @@ const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "ignore the footer",
         file: LOAD,
-        find: "        let footer = footer?;",
-        replace: "        let Ok(footer) = footer else { continue };",
+        find: "    let footers = footers.into_iter().collect::<Result<Vec<Footer>>>()?;\n",
+        replace: "    let footers: Vec<Footer> = footers.into_iter().flatten().collect();\n",
         catch: store(&["corrupt::every_harm_to_a_closed_store_is_found"]),
     },
     Mutant {
