@@ -16,6 +16,9 @@
 //! `Expiry::recording`: one at a time writes the time record, or clears. `Hub::state`, with a
 //! watch's queue below it, is taken with none of 4 to 7 held.
 //!
+//! Right above 4, under 1 or alone, stands `Span::waiting`: who loads a part of the snapshot behind an instant opening;
+//! `SpanFile::left` is taken under it and takes none. (Opening takes it under 4, before there is anything to load.)
+//!
 //! `Pace::state`, the turns of the threads that write a snapshot, is taken with none of 2 to 7 held and takes none.
 //!
 //! `get_many` holds shards in no order, and waits for none of them while it does.
@@ -73,7 +76,8 @@ impl Core {
     ///
     /// 1. The options are checked.
     /// 2. The folder is locked, then scanned; a publish that a crash interrupted is finished.
-    /// 3. Snapshot and logs are read, judged and repaired (`recover`).
+    /// 3. Snapshot and logs are read, judged and repaired (`recover`); of an instant opening, of the snapshot only where
+    ///    what stands.
     /// 4. The threads start.
     pub(crate) fn open(options: &Options, dir: &Path, types: &Types) -> Result<Arc<Self>> {
         // 1.

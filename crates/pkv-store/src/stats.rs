@@ -9,6 +9,8 @@ use crate::reentry;
 /// The answer of [`crate::Store::stats`]. Sizes in bytes. What the last opening found and how long it took
 /// is in [`crate::Store::recovery_report`].
 ///
+/// Behind an instant opening entries and bytes are those that are loaded ([`crate::Store::is_loaded`]).
+///
 /// Asked for inside a closure of an operation, the figures of a locked shard are those of its last
 /// unlocking, and its bytes count as records.
 #[derive(Clone, Debug)]

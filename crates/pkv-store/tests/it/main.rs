@@ -21,6 +21,7 @@ mod expiring_format;
 mod faults;
 mod fuzz_seeds;
 mod instant;
+mod instant_damage;
 mod keyed;
 mod kill;
 mod linear;

@@ -1,0 +1,484 @@
+//! The bugs, each with the tests that should fail.
+
+/// A bug to plant: the text that stands in a file exactly once, and what it becomes.
+pub(super) struct Mutant {
+    pub(super) name: &'static str,
+    pub(super) file: &'static str,
+    pub(super) find: &'static str,
+    pub(super) replace: &'static str,
+    pub(super) catch: Tests,
+}
+
+/// The tests that should fail.
+#[derive(PartialEq, Eq)]
+pub(super) struct Tests {
+    pub(super) package: &'static str,
+    /// A test target, or `--lib`.
+    pub(super) target: &'static str,
+    pub(super) names: &'static [&'static str],
+    /// A `--cfg` for the build.
+    pub(super) cfg: Option<&'static str>,
+}
+
+const fn store(names: &'static [&'static str]) -> Tests {
+    Tests { package: "pkv-store", target: "it", names, cfg: None }
+}
+
+const fn orders(names: &'static [&'static str]) -> Tests {
+    Tests { package: "pkv-store", target: "orders", names, cfg: Some("pkv_shuttle") }
+}
+
+const SET: &str = "crates/pkv-snapshot-set/src/file_snapshot_set.rs";
+const PUBLISH: &str = "crates/pkv-snapshot-set/src/publish.rs";
+const FRAME: &str = "crates/pkv-format/src/frame.rs";
+const COMMIT: &str = "crates/pkv-store/src/log/commit.rs";
+const PASS: &str = "crates/pkv-store/src/log/pass.rs";
+const CORE: &str = "crates/pkv-store/src/core.rs";
+const COMPACT: &str = "crates/pkv-store/src/compact.rs";
+const LOAD: &str = "crates/pkv-store/src/recover/load.rs";
+const APPLY: &str = "crates/pkv-store/src/recover/apply.rs";
+const SPANS: &str = "crates/pkv-store/src/recover/spans.rs";
+const INSTANT: &str = "crates/pkv-store/src/instant.rs";
+const MANY: &str = "crates/pkv-store/src/many.rs";
+const LOGS: &str = "crates/pkv-store/src/recover/logs.rs";
+const REPAIR: &str = "crates/pkv-store/src/recover/repair.rs";
+const REPLAY: &str = "crates/pkv-store/src/recover/replay.rs";
+const COPY: &str = "crates/pkv-store/src/map/copy.rs";
+const HOT: &str = "crates/pkv-store/src/map/hot.rs";
+const MAP: &str = "crates/pkv-store/src/map/mod.rs";
+const WRITE: &str = "crates/pkv-store/src/write.rs";
+const EXPIRY: &str = "crates/pkv-store/src/expiry/mod.rs";
+const HUB: &str = "crates/pkv-store/src/watch/hub.rs";
+const RESERVE: &str = "crates/pkv-store/src/log/reserve.rs";
+const LOG: &str = "crates/pkv-store/src/log/mod.rs";
+const MARK: &str = "crates/pkv-store/src/log/mark.rs";
+const READY: &str = "crates/pkv-store/src/map/ready.rs";
+const CHUNK: &str = "crates/pkv-store/src/map/chunk.rs";
+const KEEPER: &str = "crates/pkv-store/src/log/keeper.rs";
+
+const POWER_CUT: &str = "crash_sim::a_power_cut_leaves_a_prefix_mapped";
+const LOG_TESTS: Tests =
+    Tests { package: "pkv-store", target: "--lib", names: &["log::"], cfg: None };
+const MAP_TESTS: Tests =
+    Tests { package: "pkv-store", target: "--lib", names: &["map::"], cfg: None };
+const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[], cfg: None };
+
+const LOCK_THEN_SCAN: &str = "        let lock = match fs.lock(&lock_path, options.lock_wait) {\n            Ok(lock) => lock,\n            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {\n                return Err(Error::Locked { path: lock_path });\n            }\n            Err(error) => return Err(error.into()),\n        };\n\n        // 2.\n        let (judgement, interrupted_creation) = survey(&*fs, &dir)?;\n";
+
+const SCAN_THEN_LOCK: &str = "        let (judgement, interrupted_creation) = survey(&*fs, &dir)?;\n        let lock = match fs.lock(&lock_path, options.lock_wait) {\n            Ok(lock) => lock,\n            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {\n                return Err(Error::Locked { path: lock_path });\n            }\n            Err(error) => return Err(error.into()),\n        };\n\n";
+
+const AMID_ZEROS: Tests = store(&["ahead::nothing_is_written_where_zeros_are_being_written"]);
+
+pub(super) const MUTANTS: &[Mutant] = &[
+    Mutant {
+        name: "bring back what the logs removed",
+        file: APPLY,
+        find: "                    spans.note_removed(placed.hash, key);\n",
+        replace: "",
+        catch: store(&["instant::every_key_is_what_it_would_be_had_all_been_loaded"]),
+    },
+    Mutant {
+        name: "bring back what the logs cleared",
+        file: APPLY,
+        find: "                spans.note_cleared(&map.hashes(shard));\n",
+        replace: "",
+        catch: store(&["instant::a_clear_amid_many_writes_clears_what_was_there_and_no_more"]),
+    },
+    Mutant {
+        name: "write a key before its span is loaded",
+        file: WRITE,
+        find: "        self.ready_to_write(hash)?;\n",
+        replace: "",
+        catch: store(&["instant::every_key_is_what_it_would_be_had_all_been_loaded"]),
+    },
+    Mutant {
+        name: "write a batch before its spans are loaded",
+        file: WRITE,
+        find: "        prepared.hashes().try_for_each(|hash| self.ready_to_write(hash))?;\n",
+        replace: "",
+        catch: store(&[
+            "instant::every_key_is_what_it_would_be_had_all_been_loaded",
+            "crash_sim::",
+        ]),
+    },
+    Mutant {
+        name: "read many keys before their spans are loaded",
+        file: MANY,
+        find: "            filled.iter().try_for_each(|wanted| self.ready_to_read_hash(wanted.hash))?;\n",
+        replace: "            let _ = filled;\n",
+        catch: store(&["instant::every_key_is_what_it_would_be_had_all_been_loaded"]),
+    },
+    Mutant {
+        name: "clear what is not loaded yet",
+        file: WRITE,
+        find: "        self.ready_all()?;\n        let mut frame",
+        replace: "        let mut frame",
+        catch: store(&["instant::whatever_concerns_all_entries_sees_all"]),
+    },
+    Mutant {
+        name: "take a span that was begun for one that was not",
+        file: SPANS,
+        find: "self.is_changed.load(Ordering::Relaxed) || waiting.is_begun;",
+        replace: "self.is_changed.load(Ordering::Relaxed);",
+        catch: store(&["instant_damage::a_read_that_fails_amid_a_span_is_no_damage"]),
+    },
+    Mutant {
+        name: "write beside damage",
+        file: INSTANT,
+        find: "        if let Some(damage) = self.spans.damage() {\n            return Err(damage);\n        }\n",
+        replace: "",
+        catch: store(&[
+            "instant_damage::damage_is_told_where_it_is_met_and_nothing_is_written_from_then_on",
+        ]),
+    },
+    Mutant {
+        name: "believe any index",
+        file: LOAD,
+        find: "            if !self.hashes.contains(&hash) {",
+        replace: "            if false {",
+        catch: store(&[
+            "instant_damage::an_index_that_was_made_up_is_damage_and_never_another_value",
+        ]),
+    },
+    Mutant {
+        name: "write a long frame amid zeros",
+        file: LOG,
+        find: "        let touches = bytes > POPULATE_BYTES / 4 && tail.making != Making::Zeros;\n",
+        replace: "        let touches = bytes > POPULATE_BYTES / 4;\n",
+        catch: AMID_ZEROS,
+    },
+    Mutant {
+        name: "end a segment that zeros are written to",
+        file: LOG,
+        find: "        if tail.making == Making::Zeros {\n            return Err(Refused::Wait(Wait::Populate));\n        }\n",
+        replace: "",
+        catch: AMID_ZEROS,
+    },
+    Mutant {
+        name: "let a compaction end it",
+        file: KEEPER,
+        find: "        self.wait_for_zeros(&mut tail);\n        let checked = tail.check_open();\n",
+        replace: "        let checked = tail.check_open();\n",
+        catch: AMID_ZEROS,
+    },
+    Mutant {
+        name: "put a mark amid zeros",
+        file: COMMIT,
+        find: "            self.wait_for_zeros(&mut tail);\n",
+        replace: "",
+        catch: Tests {
+            package: "pkv-store",
+            target: "--lib",
+            names: &["log::tests::a_mark_waits_for_zeros_that_are_being_written"],
+            cfg: None,
+        },
+    },
+    Mutant {
+        name: "take a log that lost its first frame for one made ahead",
+        file: LOGS,
+        find: "    Ok(look == Look::Whole && last_nonzero(file, path, file_bytes, FRAMES_OFFSET)?.is_some())\n",
+        replace: "    let _ = (look, path, file_bytes);\n    Ok(false)\n",
+        catch: store(&["read_only::every_way_of_reading_says_the_same_of_a_harmed_log"]),
+    },
+    Mutant {
+        name: "tell of an expiry that the log does not hold",
+        file: EXPIRY,
+        find: "        drop(shard);\n        self.record_time_if_possible(expired_ms);\n        answer\n",
+        replace: "        drop(shard);\n        answer\n",
+        catch: store(&["crash_expiry::after_a_kill_nothing_comes_back_that_was_seen_to_be_gone"]),
+    },
+    Mutant {
+        name: "tell watches in the order of arrival",
+        file: HUB,
+        find: "            Phase::On(next) if seq == next => {",
+        replace: "            Phase::On(_) => {",
+        catch: store(&[
+            "watching::changes_of_many_threads_come_in_order_and_lead_to_what_the_store_holds",
+        ]),
+    },
+    Mutant {
+        name: "drop a folder sync",
+        file: SET,
+        find: "        // 4.\n        self.sync_dir()?;\n        let info",
+        replace: "        let info",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "drop a log sync",
+        file: PASS,
+        find: "self.released_to());\n        self.log.file.sync_data()",
+        replace: "self.released_to());\n        Ok(())",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "rename before sync",
+        file: COMPACT,
+        find: "        self.file.sync_data()?;\n        Ok(self.offset + ",
+        replace: "        Ok(self.offset + ",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "unlink before the folder sync",
+        file: PUBLISH,
+        find: "        // 4.\n        self.sync_dir()?;\n",
+        replace: "",
+        catch: Tests {
+            package: "pkv-snapshot-set",
+            target: "publish_crash",
+            names: &[],
+            cfg: None,
+        },
+    },
+    Mutant {
+        name: "no offset in the header checksum's seed",
+        file: FRAME,
+        find: "= offset.to_le_bytes();",
+        replace: "= (offset & 0).to_le_bytes();",
+        catch: FORMAT_LOG,
+    },
+    Mutant {
+        name: "accept kind 0",
+        file: FRAME,
+        find: "            FRAME_KIND_DATA => Some(FrameKind::Data),",
+        replace: "            0 | FRAME_KIND_DATA => Some(FrameKind::Data),",
+        catch: FORMAT_LOG,
+    },
+    Mutant {
+        name: "acknowledge before everything lower is durable",
+        file: PASS,
+        find: "        if seq > self.durable_seq() {\n",
+        replace: "        let seq = tail.last_seq;\n        if seq > self.durable_seq() {\n",
+        catch: store(&["crash_threads::a_power_cut_amid_threads_leaves_a_prefix"]),
+    },
+    Mutant {
+        name: "append after a torn end",
+        file: REPAIR,
+        find: "        if log.seal.is_none() {",
+        replace: "        if log.seal.is_none() && log.dropped_bytes == 0 {",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "ignore the footer",
+        file: LOAD,
+        find: "    let footers = footers.into_iter().collect::<Result<Vec<Footer>>>()?;\n",
+        replace: "    let footers: Vec<Footer> = footers.into_iter().flatten().collect();\n",
+        catch: store(&["corrupt::every_harm_to_a_closed_store_is_found"]),
+    },
+    Mutant {
+        name: "retry a failed sync",
+        file: PASS,
+        find: "self.released_to());\n        self.log.file.sync_data()",
+        replace: "self.released_to());\n        self.log.file.sync_data().or_else(|_| self.log.file.sync_data())",
+        catch: store(&["faults::every_call_may_fail_mapped"]),
+    },
+    Mutant {
+        name: "lock after the scan",
+        file: SET,
+        find: LOCK_THEN_SCAN,
+        replace: SCAN_THEN_LOCK,
+        catch: store(&["defects::d07"]),
+    },
+    Mutant {
+        name: "recovery neither rewrites nor syncs what it relied on",
+        file: REPAIR,
+        find: "        let Some(from) = from else { continue };",
+        replace: "        let Some(from) = from.filter(|_| false) else { continue };",
+        catch: store(&["crash_sim::a_crash_during_recovery", "crash_sim::a_seal_that"]),
+    },
+    Mutant {
+        name: "a log with an ordinal below the pending snapshot that starts",
+        file: COMPACT,
+        find: "        let created = self.folder.with_set(|set| {\n            Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)\n        });\n        let info = created.map_err(|error| self.log.note_failure(error))?;\n        // 2.\n        let segment_bytes = self.log.fresh_segment_bytes(&self.snapshot_space());\n        let rotated = self.log.prepare(segment_bytes).and_then(|fresh| self.log.rotate_to(fresh));\n",
+        replace: "        let segment_bytes = self.log.fresh_segment_bytes(&self.snapshot_space());\n        let fresh = self.log.prepare(segment_bytes)?;\n        let created = self.folder.with_set(|set| {\n            Ok(set.create_or_get_snapshot(SnapshotType::Pending, shard_count.into(), false)?)\n        });\n        let info = created.map_err(|error| self.log.note_failure(error))?;\n        let rotated = self.log.rotate_to(fresh);\n",
+        catch: store(&[POWER_CUT]),
+    },
+    Mutant {
+        name: "others may come between the conditions of a batch and its changes",
+        file: WRITE,
+        find: "            checked?;\n",
+        replace: "            checked?;\n            drop(shards);\n            std::thread::yield_now();\n            shards = prepared.lock(&self.map);\n",
+        catch: store(&["crash_threads::a_kill_amid_threads_loses_nothing"]),
+    },
+    Mutant {
+        name: "a view is not told of a batch",
+        file: WRITE,
+        find: "                prepared.keep(&self.map, &self.views, &shards)?;\n",
+        replace: "",
+        catch: store(&["views::no_view_shows_a_part_of_a_batch", "views::views_follow_a_model"]),
+    },
+    Mutant {
+        name: "a copy that misses entries when a bucket splits",
+        file: COPY,
+        find: "        Ok(slice.last.checked_add(1).map(Cursor))",
+        replace: "        let first = self.buckets.at(0).last;\n        Ok(first.checked_add(1).and_then(|step| cursor.0.checked_add(step)).map(Cursor))",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a watermark that speaks only for the newest file",
+        file: PASS,
+        find: "            .try_for_each(|log| log.make_durable(&self.folder))",
+        replace: "            .try_for_each(|_| pkv_fs::Result::Ok(()))",
+        catch: store(&["crash_sim::a_link_in_the_middle"]),
+    },
+    Mutant {
+        name: "a footer without its end sequence number",
+        file: COMPACT,
+        find: "            end_seq: self.core.log.last_seq(),",
+        replace: "            end_seq: rotated.start_seq,",
+        catch: store(&["crash_threads::a_snapshot_speaks"]),
+    },
+    Mutant {
+        name: "a sealed file cut short and accepted",
+        file: REPLAY,
+        find: "            End::Clean if log.file_bytes < header.segment_bytes => {",
+        replace: "            End::Clean if log.file_bytes > header.segment_bytes => {",
+        catch: store(&["corrupt::every_harm_to_a_closed_store_is_found"]),
+    },
+    Mutant {
+        name: "a log that takes the space of the next snapshot",
+        file: RESERVE,
+        find: "        if may_have(wished_bytes) {\n",
+        replace: "        if true {\n",
+        catch: store(&["faults::the_log_leaves_space_for_the_snapshot"]),
+    },
+    Mutant {
+        name: "a value visible after its write failed",
+        file: WRITE,
+        find: "                reserved.map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            shard.announce(hash);\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => return Err(self.refused(shard, error)),",
+        replace: "                reserved.map_err(|_| Error::OutOfMemory)?;\n            }\n            // 4.\n            let seq = match self.log.append(&mut frame) {\n                Ok(seq) => seq,\n                Err(Refused::Failed(error)) => {\n                    if let Some(value) = value {\n                        shard.set(hash, key, &value, &mut garbage);\n                    }\n                    return Err(error);\n                }",
+        catch: store(&["faults::every_call_may_fail_written"]),
+    },
+    Mutant {
+        name: "a condition that sees the value from before the lock",
+        file: WRITE,
+        find: "            let mut shard = self.map.write(index);\n            if !is_as_prepared {\n                // Also where it was decided otherwise before the log had room, and that is in the frame.\n                shard.prefetch_index(hash);\n                large = encode(&mut frame, key, prepare)?;\n                is_as_prepared = true;\n            }\n            let is_decided = matches!(prepare, Prepare::SetAlways(_));\n            let looked_up = (!is_decided || self.watch.is_on()).then(|| shard.find(hash, key));\n            let (found, current) = looked_up.unzip();\n            let current = current.flatten();\n            let decision = if is_decided {\n                Decision::AsPrepared\n            } else {\n                decide(current.as_ref().map(ValueRef::as_bytes), &mut buffer)?",
+        replace: "            let early =\n                self.map.read(index).get(hash, key).map(|value| value.as_bytes().to_vec());\n            let mut shard = self.map.write(index);\n            if !is_as_prepared {\n                // Also where it was decided otherwise before the log had room, and that is in the frame.\n                shard.prefetch_index(hash);\n                large = encode(&mut frame, key, prepare)?;\n                is_as_prepared = true;\n            }\n            let is_decided = matches!(prepare, Prepare::SetAlways(_));\n            let looked_up = (!is_decided || self.watch.is_on()).then(|| shard.find(hash, key));\n            let (found, current) = looked_up.unzip();\n            let current = current.flatten();\n            let decision = if is_decided {\n                Decision::AsPrepared\n            } else {\n                decide(early.as_deref(), &mut buffer)?",
+        catch: store(&["linear::operations_on_a_key"]),
+    },
+    Mutant {
+        name: "a wake-up of the sync thread that gets lost",
+        file: COMMIT,
+        find: "        drop(self.waiting.lock());\n        self.wanted.notify_one();",
+        replace: "        self.wanted.notify_one();",
+        catch: orders(&["what_nobody_waits_for"]),
+    },
+    Mutant {
+        name: "those who wait for a sync are woken before it is another's turn",
+        file: COMMIT,
+        find: "            waiting.lead = Lead::Free;\n            waiting.sync_number\n        };\n        // The next sync begins while those of this one are woken.\n        self.log.commit.lead_freed.notify_all();\n        self.log.commit.rounds_of(sync_number).end();\n",
+        replace: "            waiting.sync_number\n        };\n        self.log.commit.lead_freed.notify_all();\n        self.log.commit.rounds_of(sync_number).end();\n        self.log.commit.waiting.lock().lead = Lead::Free;\n",
+        catch: orders(&["nobody_is_told"]),
+    },
+    Mutant {
+        name: "who was to make the next sync needs none and tells nobody",
+        file: COMMIT,
+        find: "        waiting.heir_of = 0;\n        drop(waiting);\n        self.commit.rounds_of(sync_number).end();\n        Ok(self.commit.waiting.lock())\n",
+        replace: "        Ok(waiting)\n",
+        catch: orders(&["who_waits_for"]),
+    },
+    Mutant {
+        name: "who was to make the next sync sees the log poisoned and makes none",
+        file: COMMIT,
+        find: "        if self.durable_seq() < seq {\n            return self.sync_as_leader(waiting, seq);\n        }\n",
+        replace: "        if self.durable_seq() < seq {\n            return Ok(waiting);\n        }\n",
+        catch: orders(&["a_failed_write"]),
+    },
+    Mutant {
+        name: "who waits for the next sync waits for the one under way",
+        file: COMMIT,
+        find: "            let rounds = self.commit.rounds_of(sync_number);\n            let round",
+        replace: "            let rounds = self.commit.rounds_of(waiting.sync_number);\n            let round",
+        catch: orders(&["who_waits_for"]),
+    },
+    Mutant {
+        name: "a segment rotated away during a sync counts as synced",
+        file: PASS,
+        find: "        for _ in &behind {\n            if let",
+        replace: "        while !tail.behind.is_empty() {\n            if let",
+        catch: orders(&["nobody_is_told"]),
+    },
+    Mutant {
+        name: "closing does not wait for a thread",
+        file: CORE,
+        find: "            if thread.thread().id() != this_thread {",
+        replace: "            if thread.thread().id() != this_thread && thread.is_finished() {",
+        catch: orders(&["nobody_is_told"]),
+    },
+    Mutant {
+        name: "a value is shown without a look whether it changed meanwhile",
+        file: HOT,
+        find: "        let is_whole = self.version.load(Ordering::Relaxed) == version;\n",
+        replace: "        let is_whole = true;\n",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a key that was removed is still shown",
+        file: MAP,
+        find: "            self.slot.hot.remove();\n        }\n        self.shard.remove_found",
+        replace: "        }\n        self.shard.remove_found",
+        catch: orders(&["operations_on_a_key"]),
+    },
+    Mutant {
+        name: "what was cleared is still shown",
+        file: MAP,
+        find: "        self.slot.hot.remove();\n        self.shard.take_contents()",
+        replace: "        self.shard.take_contents()",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a write has a number before its key is closed to who reads without a lock",
+        file: WRITE,
+        find: "            shard.announce(hash);\n",
+        replace: "",
+        catch: orders(&["what_has_a_number_is_read"]),
+    },
+    Mutant {
+        name: "a batch has a number before its keys are closed to who reads without a lock",
+        file: WRITE,
+        find: "            prepared.announce(&shards);\n",
+        replace: "",
+        catch: orders(&["what_has_a_number_is_read"]),
+    },
+    Mutant {
+        name: "a write of two pages is written by a call",
+        file: MARK,
+        find: "active.end % page_bytes + MARK_FRAME_BYTES",
+        replace: "MARK_FRAME_BYTES",
+        catch: LOG_TESTS,
+    },
+    Mutant {
+        name: "a write is written by a call where others were copied before",
+        file: MARK,
+        find: "self.mark_due == Some(self.last_seq)",
+        replace: "self.mark_due.is_some()",
+        catch: LOG_TESTS,
+    },
+    Mutant {
+        name: "a call waits for zeros that are being written",
+        file: MARK,
+        find: "            && self.making != Making::Zeros\n",
+        replace: "",
+        catch: LOG_TESTS,
+    },
+    Mutant {
+        name: "a ready chunk is larger than an offset can tell",
+        file: READY,
+        find: "    bytes.min(CHUNK_BYTES_MAX - ALLOCATION_HEADER_BYTES).max(wanted_bytes)",
+        replace: "    bytes",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "long records have small chunks",
+        file: CHUNK,
+        find: "    lossless(record_bytes) * 64 > chunk_bytes\n",
+        replace: "    record_bytes == 0 && chunk_bytes == 0\n",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "long records throw the ready chunks away",
+        file: CHUNK,
+        find: "is_usual: target == usual }",
+        replace: "is_usual: true }",
+        catch: MAP_TESTS,
+    },
+];
