@@ -264,7 +264,7 @@ impl ByteStore {
     }
 
     /// The number of entries. Changes under way in other threads count or do not. Behind an instant opening it waits until
-    /// all are loaded; inside of a closure of an operation it does not, and is an upper bound then.
+    /// all are loaded; where they cannot be, and inside of a closure of an operation, it is an upper bound.
     pub fn len(&self) -> u64 {
         if reentry::check(&self.core).is_ok() {
             // Who needs what could not be loaded is told.
@@ -275,7 +275,7 @@ impl ByteStore {
         (self.core.map.len() + left).saturating_sub(self.core.hidden_entries())
     }
 
-    /// Whether there is no entry.
+    /// Whether there is no entry. Waits as `len` does.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -389,7 +389,8 @@ impl ByteStore {
         self.core.ready_all()
     }
 
-    /// Whether everything is in memory: false for some time behind [`Options::instant_open`].
+    /// Whether everything is in memory: false for some time behind [`Options::instant_open`], and for good where the snapshot is
+    /// damaged. To wait for it is [`ByteStore::wait_loaded`], which tells of that.
     pub fn is_loaded(&self) -> bool {
         self.core.spans.are_loaded()
     }

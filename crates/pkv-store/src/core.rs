@@ -170,9 +170,6 @@ impl Core {
             background: options.background,
             watch: Arc::clone(&watch),
         };
-        if has_expiry {
-            spans.load_for(&map, expiry::time_hash(&map))?;
-        }
         let expiry = has_expiry.then(|| Expiry::open(options, &fs, &map));
         let core = Arc::new(Self {
             options: options.clone(),
@@ -309,7 +306,7 @@ impl Core {
     }
 
     /// Tells of a health that has changed.
-    fn tell_health(&self) {
+    pub(crate) fn tell_health(&self) {
         events::health_changed(&self.folder.dir, &self.health());
     }
 
@@ -325,7 +322,7 @@ impl Core {
             (Some((true, cause)), _) => Health::DiskFull(cause),
             (Some((false, cause)), _) => Health::LogUnavailable(cause),
             (None, Some(cause)) => Health::CompactionFailing(cause),
-            (None, None) => Health::Good,
+            (None, None) => self.spans.failing().map_or(Health::Good, Health::LoadFailing),
         }
     }
 }

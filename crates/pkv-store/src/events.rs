@@ -81,6 +81,9 @@ pub(crate) fn health_changed(dir: &Path, health: &Health) {
         match health {
             Health::Good => tracing::info!(target: "pkv_store", %path, "in good health again"),
             Health::CompactionFailing(_) => {}
+            Health::LoadFailing(cause) => {
+                tracing::error!(target: "pkv_store", %path, %cause, "a part of the snapshot cannot be read");
+            }
             Health::DiskFull(cause) => {
                 tracing::error!(target: "pkv_store", %path, %cause, "the disk is full: writes fail");
             }

@@ -16,6 +16,9 @@ pub enum Health {
     LogUnavailable(Cause),
     /// Compaction fails and is tried again with growing pauses; writes go on and the log grows.
     CompactionFailing(Cause),
+    /// A part of the snapshot that [`crate::Options::instant_open`] had left for later cannot be read just now, and is
+    /// tried again with growing pauses: operations on its keys fail, all others go on.
+    LoadFailing(Cause),
     /// A part of the snapshot that [`crate::Options::instant_open`] had left for later is damaged: no writes until
     /// the store is opened again, which will say the same. What was written before is synced; reads of what is loaded
     /// go on.
@@ -29,7 +32,7 @@ impl Health {
     /// Whether a write can succeed now.
     #[must_use]
     pub fn takes_writes(&self) -> bool {
-        matches!(self, Health::Good | Health::CompactionFailing(_))
+        matches!(self, Health::Good | Health::CompactionFailing(_) | Health::LoadFailing(_))
     }
 }
 

@@ -327,21 +327,25 @@ impl Options {
     ///
     /// With it opening replays the logs, and of the snapshot it reads only where each range of hashes stands: 5 M
     /// entries are ready in 2 to 3 ms (`cargo xtask bench`). A thread loads the records behind it, on
-    /// [`Options::io_threads`]; who reads or writes a key that is not there yet loads its part of the file first, some
-    /// 256 KiB or one large value, which takes some tenths of a millisecond where the page cache has it.
+    /// [`Options::io_threads`]; who reads or writes a key that is not there yet loads its part of the file first: some
+    /// 256 KiB, or some large values. That takes some tenths of a millisecond where the page cache has it, and up to some
+    /// milliseconds where all processors are busy loading.
     ///
-    /// - Whatever concerns all entries waits until all are loaded: iteration, views, [`crate::Store::len`],
-    ///   [`crate::Store::clear`], a compaction, and writes under [`Options::max_memory_bytes`].
-    ///   [`crate::Store::wait_loaded`] does nothing else. The sweep of what has expired begins then.
+    /// - Whatever concerns all entries waits until all are loaded: iteration, views, [`crate::Store::len`] and
+    ///   [`crate::Store::is_empty`], [`crate::Store::clear`], a compaction, and a write that
+    ///   [`Options::max_memory_bytes`] might not allow. [`crate::Store::wait_loaded`] does nothing else: what says that
+    ///   the service is ready, where it needs more than single keys. The sweep of what has expired begins then.
     ///   [`crate::Store::stats`] tells of what is loaded; [`Options::on_progress`] is called while it is.
     /// - The promises are the same, but damage in the snapshot is found when that part is loaded, and not by opening.
-    ///   The operation gets [`Error::Damaged`], from then on no write is taken ([`crate::Health::Damaged`]), and no
-    ///   snapshot replaces the damaged one. What was written before is in the logs, and is synced as ever.
-    /// - A part that cannot be read, for want of memory perhaps, fails the operation that needs it, and is read again
-    ///   for the next.
+    ///   The operation gets [`Error::Damaged`], from then on no write is taken until the store is opened again
+    ///   ([`crate::Health::Damaged`]), and no snapshot replaces the damaged one. What was written before is in the logs,
+    ///   and is synced as ever. A process that ends before all is loaded has not looked at everything.
+    /// - A part that cannot be read just now fails the operation that needs it. The loading thread tries it again
+    ///   ([`crate::Health::LoadFailing`]), and so does the next operation.
+    /// - Without [`Options::background`] no thread loads: what is needed is loaded by who needs it.
     /// - A child of `fork` can read once all is loaded.
     /// - Where a snapshot is of format version 1, which does not tell where what stands, or has values of an older
-    ///   version of their type, opening loads everything, as by default.
+    ///   version of their type, opening loads everything, as by default; the next compaction writes another one.
     #[must_use]
     pub fn instant_open(mut self, instant: bool) -> Self {
         self.instant_open = instant;

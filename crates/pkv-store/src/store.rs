@@ -355,12 +355,12 @@ impl<K: Key, V: Value> Store<K, V> {
     }
 
     /// The number of entries. Changes under way in other threads count or do not. Behind an instant opening it waits until
-    /// all are loaded; inside of a closure of an operation it does not, and is an upper bound then.
+    /// all are loaded; where they cannot be, and inside of a closure of an operation, it is an upper bound.
     pub fn len(&self) -> u64 {
         self.bytes.len()
     }
 
-    /// Whether there is no entry.
+    /// Whether there is no entry. Waits as `len` does.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -395,7 +395,8 @@ impl<K: Key, V: Value> Store<K, V> {
         self.bytes.wait_loaded()
     }
 
-    /// Whether everything is in memory: false for some time behind [`Options::instant_open`].
+    /// Whether everything is in memory: false for some time behind [`Options::instant_open`], and for good where the snapshot is
+    /// damaged. To wait for it is [`Store::wait_loaded`], which tells of that.
     pub fn is_loaded(&self) -> bool {
         self.bytes.is_loaded()
     }

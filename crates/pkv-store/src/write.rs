@@ -94,7 +94,7 @@ impl Core {
         let mut large = if is_as_prepared { encode(&mut frame, key, prepare)? } else { None };
         let mut garbage = Garbage::default();
         let hash = self.map.hash(key);
-        self.ready_to_write(hash)?;
+        self.ready_to_write(hash, || self.bytes_at_most(key, prepare))?;
         let index = self.map.shard_index(hash);
         let (seq, existed, notice) = loop {
             // 2.
@@ -195,7 +195,14 @@ impl Core {
         // 1.
         self.admit()?;
         let Some(mut prepared) = batch.prepare(&self.map)? else { return Ok(None) };
-        prepared.hashes().try_for_each(|hash| self.ready_to_write(hash))?;
+        let (is_check_only, bytes) = (prepared.is_check_only(), prepared.payload_bytes());
+        prepared.hashes().try_for_each(|hash| {
+            if is_check_only {
+                self.ready_to_read_hash(hash)
+            } else {
+                self.ready_to_write(hash, || bytes)
+            }
+        })?;
         let (seq, garbage, notice) = loop {
             // 2.
             let mut shards = prepared.lock(&self.map);
@@ -314,6 +321,16 @@ impl Core {
             return Err(Error::Forked);
         }
         reentry::check(self)
+    }
+
+    /// How much memory a write of one key may take at the most; 0, where it comes before a removal.
+    fn bytes_at_most(&self, key: &[u8], prepare: Prepare<'_>) -> usize {
+        match prepare {
+            _ if self.is_hidden_key(key) => 0,
+            Prepare::Remove => 0,
+            Prepare::SetAlways(value) | Prepare::Set(value) => key.len() + value.len(),
+            Prepare::Nothing => FRAME_BODY_BYTES_MAX,
+        }
     }
 
     /// `key`: that of a single write.

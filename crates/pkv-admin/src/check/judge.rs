@@ -249,7 +249,7 @@ impl<'a> Judge<'a> {
             let Content::Shard(facts) = &file.content else { continue };
             let Some(footer) = facts.footer else { continue };
             let at = facts.file_bytes.saturating_sub(wide(FOOTER_BYTES));
-            if let Some(first_hash) = facts.first_hash {
+            if let Some((first_hash, last_hash)) = facts.hashes {
                 let is_in_order = (file.name.shard() > 0 || first_hash == 0)
                     && hash_before.is_none_or(|before| before < first_hash);
                 if !is_in_order {
@@ -257,7 +257,7 @@ impl<'a> Judge<'a> {
                     let path = file.path.clone();
                     self.suspects.push(Suspect { path, offset: at, reason, seq: None });
                 }
-                hash_before = Some(first_hash);
+                hash_before = Some(last_hash);
             }
             let says = |footer: &Footer| (footer.start_seq, footer.log_ordinal, footer.log_salt);
             match &first {

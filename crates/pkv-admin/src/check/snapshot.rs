@@ -25,8 +25,8 @@ pub(crate) struct ShardFacts {
     /// All of them are damage: a snapshot that counts was synced before.
     pub(crate) flaws: Vec<Flaw>,
     pub(crate) flaws_unlisted: u64,
-    /// The lowest hash in the file, by its index.
-    pub(crate) first_hash: Option<u64>,
+    /// The hashes with which its first and its last span begin, by its index.
+    pub(crate) hashes: Option<(u64, u64)>,
     /// What the index says of the blocks that come: the next one last. `None`: there is none, or nothing to compare.
     index: Option<Vec<IndexEntry>>,
 }
@@ -42,7 +42,10 @@ pub(crate) fn read_shard(
     let mut facts = ShardFacts { file_bytes: window.file_bytes(), ..ShardFacts::default() };
     let seed = header.seed();
     facts.index = read_index(&mut window, seed)?;
-    facts.first_hash = facts.index.as_ref().and_then(|index| Some(index.last()?.first_hash));
+    facts.hashes = facts
+        .index
+        .as_ref()
+        .and_then(|index| Some((index.last()?.first_hash, index.first()?.first_hash)));
     let mut offset = BLOCKS_OFFSET;
     let mut bytes_min = 0;
     loop {
@@ -197,7 +200,10 @@ impl ShardFacts {
 
     /// Compares the index with the end of the blocks of records.
     fn end_blocks(&mut self, offset: u64, index_end: u64) {
-        let Some(mut index) = self.index.take().filter(|_| self.flaws.is_empty()) else { return };
+        if !self.flaws.is_empty() {
+            return;
+        }
+        let mut index = self.index.take().unwrap_or_default();
         // The last entry may be one without records.
         index.pop_if(|last| last.offset == offset);
         let footer_at = self.file_bytes.saturating_sub(wide(FOOTER_BYTES));

@@ -317,6 +317,11 @@ pub(crate) fn read(restore: &[SnapshotInfo], options: &ReadOptions<'_>) -> Resul
     let started = Instant::now();
     let logs = replay::replay(options, &map, &spans, logs, base.as_ref(), &mut report)?;
     report.replay_time = started.elapsed();
+    let schema = identity.as_ref().map(|identity| &*identity.value_schema);
+    if schema.and_then(expiry::inner_schema).is_some() {
+        // The store's time is asked for before anything else; and damage there is found before anything is changed.
+        spans.load_for(&map, expiry::time_hash(&map))?;
+    }
     // 3.
     logs.judge(&mut report)?;
     Ok(Contents { map, spans, identity, report, logs, base, tail: None })

@@ -9,6 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use pkv_format::{
     BLOCKS_OFFSET, BlockScanner, BlockStep, FOOTER_BYTES, Footer, IndexEntry, index_bytes,
@@ -20,9 +21,10 @@ use super::upgrade::FileUpgrade;
 use super::window::Window;
 use crate::error::{Error, Result};
 use crate::frame::bytes_u64;
+use crate::health::Cause;
 use crate::map::Map;
-use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 /// Two lengths and padding.
 const RECORD_OVERHEAD_BYTES: u64 = 8;
@@ -47,6 +49,12 @@ pub(crate) struct Spans {
     is_stopped: AtomicBool,
     /// What was found when a span was loaded, the first of it.
     damage: OnceLock<Damage>,
+    /// Nobody was told of it yet.
+    is_damage_untold: AtomicBool,
+    /// Why the loading thread could not read a span; it tries again.
+    failing: Mutex<Option<Cause>>,
+    pause: Mutex<()>,
+    wake: Condvar,
 }
 
 /// Where, and what.
@@ -55,6 +63,12 @@ struct Damage {
     path: PathBuf,
     offset: u64,
     reason: String,
+}
+
+impl Damage {
+    fn to_error(&self) -> Error {
+        Error::damaged(&self.path, self.offset, self.reason.clone())
+    }
 }
 
 /// The records of one snapshot file whose hashes are in a range.
@@ -76,6 +90,9 @@ struct Waiting {
     superseded: Superseded,
     /// It was begun and failed: the map may have some of its keys.
     is_begun: bool,
+    /// It is damaged, and stays so: what is read another time may be something else, and what was refused until then
+    /// would not fit it.
+    damage: Option<Damage>,
 }
 
 /// What the logs have taken out of a span.
@@ -87,6 +104,20 @@ pub(super) struct Superseded {
 }
 
 impl Superseded {
+    fn clear(&mut self, hashes: &RangeInclusive<u64>) {
+        let (first, last) = (*hashes.start(), *hashes.end());
+        if self.cleared.iter().any(|known| *known.start() <= first && last <= *known.end()) {
+            return;
+        }
+        // A thread comes to its shards in ascending order.
+        let before =
+            self.cleared.iter_mut().find(|known| known.end().checked_add(1) == Some(first));
+        match before {
+            Some(known) => *known = *known.start()..=last,
+            None => self.cleared.push(hashes.clone()),
+        }
+    }
+
     /// Whether a record is to be left out.
     pub(super) fn has(&self, hash: u64, key: &[u8]) -> bool {
         self.cleared.iter().any(|hashes| hashes.contains(&hash))
@@ -139,10 +170,8 @@ pub(super) fn open(
         left: AtomicUsize::new(all.len()),
         records_left: AtomicU64::new(base.records),
         payload_bytes_left: AtomicU64::new(payload_bytes),
-        is_changed: AtomicBool::new(false),
-        is_stopped: AtomicBool::new(false),
-        damage: OnceLock::new(),
         all: all.into_boxed_slice(),
+        ..Spans::default()
     };
     Ok(Some((base, spans)))
 }
@@ -206,8 +235,9 @@ fn read_end(shard: &ShardFile) -> Result<Option<FileEnd>> {
     }
     let skipped = usize::try_from(index_at.saturating_sub(tail_at)).unwrap_or(usize::MAX);
     let block = window.bytes().get(skipped..).unwrap_or_default();
-    match BlockScanner::new(header.seed(), index_at, block).next_block() {
-        BlockStep::Index { entries, .. } => {
+    let mut scanner = BlockScanner::new(header.seed(), index_at, block);
+    match scanner.next_block() {
+        BlockStep::Index { entries, .. } if scanner.offset() == footer_at => {
             Ok(Some(FileEnd { index_at, index: entries.collect(), footer_at, footer }))
         }
         _ => Ok(None),
@@ -265,10 +295,10 @@ fn push_spans(all: &mut Vec<Span>, shard: &ShardFile, file_end: &FileEnd) -> boo
         return false;
     }
     let ends = index.iter().skip(1).map(|next| next.offset).chain([*index_at]);
-    for (entry, end) in index.iter().zip(ends) {
+    for (number, (entry, end)) in (1..).zip(index.iter().zip(ends)) {
         let IndexEntry { first_hash, offset } = *entry;
         // The last one may be without records.
-        if offset > end || (offset == end && end != *index_at) {
+        if offset > end || (offset == end && number < index.len()) {
             return false;
         }
         if let Some(before) = all.last_mut() {
@@ -287,6 +317,7 @@ fn push_spans(all: &mut Vec<Span>, shard: &ShardFile, file_end: &FileEnd) -> boo
                 file: Arc::clone(&file),
                 superseded: Superseded::default(),
                 is_begun: false,
+                damage: None,
             })),
         });
     }
@@ -337,12 +368,7 @@ impl Spans {
         let spans = self.all.get(first..).unwrap_or_default().iter();
         for span in spans.take_while(|span| span.hashes.start() <= hashes.end()) {
             let Some(Waiting { superseded, .. }) = &mut *span.waiting.lock() else { continue };
-            let has = |known: &RangeInclusive<u64>| {
-                known.start() <= hashes.start() && hashes.end() <= known.end()
-            };
-            if !superseded.cleared.iter().any(has) {
-                superseded.cleared.push(hashes.clone());
-            }
+            superseded.clear(hashes);
         }
     }
 
@@ -365,27 +391,49 @@ impl Spans {
 
     /// The damage that was met, again.
     pub(crate) fn damage(&self) -> Option<Error> {
-        let Damage { path, offset, reason } = self.damage.get()?;
-        Some(Error::damaged(path, *offset, reason.clone()))
+        self.damage.get().map(Damage::to_error)
+    }
+
+    /// Whether damage was met that nobody was told of; from here on somebody was.
+    pub(crate) fn take_untold(&self) -> bool {
+        self.is_damage_untold.swap(false, Ordering::AcqRel)
+    }
+
+    /// Why the loading thread cannot read a span.
+    pub(crate) fn failing(&self) -> Option<Cause> {
+        self.failing.lock().clone()
+    }
+
+    pub(crate) fn set_failing(&self, cause: Option<Cause>) {
+        *self.failing.lock() = cause;
+    }
+
+    /// Sleeps so long, or until the store closes.
+    pub(crate) fn rest(&self, time: Duration) {
+        let mut pause = self.pause.lock();
+        if !self.is_stopped() {
+            self.wake.wait_for(&mut pause, time);
+        }
     }
 
     /// Has the loading thread end.
     pub(crate) fn stop(&self) {
         self.is_stopped.store(true, Ordering::Release);
+        drop(self.pause.lock());
+        self.wake.notify_all();
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.is_stopped.load(Ordering::Acquire)
     }
 
-    fn note_damage(&self, error: &Error) {
-        if let Error::Damaged { path, offset, reason } = error {
-            self.damage.get_or_init(|| Damage {
-                path: path.clone(),
-                offset: *offset,
-                reason: reason.clone(),
-            });
+    fn note_damage(&self, error: &Error) -> Option<Damage> {
+        let Error::Damaged { path, offset, reason } = error else { return None };
+        let damage = Damage { path: path.clone(), offset: *offset, reason: reason.clone() };
+        if self.damage.set(damage.clone()).is_ok() {
+            self.is_damage_untold.store(true, Ordering::Release);
         }
+        Some(damage)
     }
 
     /// How many there are, loaded or not.
@@ -406,12 +454,17 @@ impl Spans {
         }
         let mut locked = span.waiting.lock();
         let Some(waiting) = &mut *locked else { return Ok(()) };
+        if let Some(damage) = &waiting.damage {
+            return Err(damage.to_error());
+        }
         let may_exist = self.is_changed.load(Ordering::Relaxed) || waiting.is_begun;
         waiting.is_begun = true;
         let counted = span.fill(map, waiting, may_exist).and_then(|(records, payload_bytes)| {
             waiting.file.count(records, payload_bytes).map(|()| (records, payload_bytes))
         });
-        let (records, payload_bytes) = counted.inspect_err(|error| self.note_damage(error))?;
+        let (records, payload_bytes) = counted.inspect_err(|error| {
+            waiting.damage = self.note_damage(error);
+        })?;
         *locked = None;
         self.records_left.fetch_sub(records, Ordering::Relaxed);
         self.payload_bytes_left.fetch_sub(payload_bytes, Ordering::Relaxed);

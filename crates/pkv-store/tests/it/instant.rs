@@ -319,6 +319,12 @@ fn a_memory_cap_counts_what_is_to_come() {
     let store = made.open(&options().max_memory_bytes(held / 10 * 9));
     let refused = store.insert(b"one more", &[0; 100], Durability::Process);
     assert!(matches!(refused, Err(Error::MemoryCap { .. })), "{refused:?}");
+    // A removal makes room, whatever is to come.
+    let small = options().max_memory_bytes(held / 2);
+    drop(store);
+    let store = made.open(&small);
+    store.remove(&key(1), Durability::Process).unwrap();
+    assert!(!store.is_loaded());
     // What the logs have replaced does not count twice.
     let store = {
         drop(store);

@@ -16,7 +16,7 @@ use pkv_store::{ByteStore, Durability, Error, Health, LogWay};
 
 use crate::crash_rig::{DIR, options as options_on};
 use crate::instant::{Made, key, options};
-use crate::support::{Image, contents};
+use crate::support::{Image, contents, eventually, read_file, write_file};
 
 /// Where the blocks of a snapshot file stand, and its index.
 fn taken_apart(file: &[u8]) -> (FileHeader, Vec<Range<usize>>, Vec<IndexEntry>) {
@@ -103,6 +103,15 @@ fn an_index_that_was_made_up_is_damage_and_never_another_value() {
         ("twice the same block", moved(&|index| index[2].offset = index[1].offset)),
         ("within a block", moved(&|index| index[1].offset += 4)),
         ("behind the end", moved(&|index| index[1].offset = u64::MAX)),
+        (
+            "two behind the last record",
+            moved(&|index| {
+                let offset = blocks.last().unwrap().end as u64;
+                let last = index.last().unwrap().first_hash;
+                let behind = |more| IndexEntry { first_hash: last + more, offset };
+                index.extend([behind(1), behind(2)]);
+            }),
+        ),
         ("hashes of the file before", moved(&|index| index[0].first_hash = 0)),
         ("a hash too high", moved(&|index| index[1].first_hash += 1 << 58)),
         ("a hash too low", moved(&|index| index[1].first_hash -= 1 << 58)),
@@ -189,6 +198,17 @@ fn damage_is_told_where_it_is_met_and_nothing_is_written_from_then_on() {
     refused(store.clear(Durability::Process).map(drop));
     refused(store.view().map(drop));
     refused(store.iter().try_for_each(|entry| entry.map(drop)));
+    // Nor once the file is as it was: what was refused meanwhile would be missing.
+    let path = made.place.store().join(&name);
+    let mut bytes = read_file(&path);
+    bytes[at + 500] ^= 4;
+    write_file(&path, &bytes);
+    refused(store.wait_loaded());
+    refused(store.insert(&first, b"", Durability::Process).map(drop));
+    bytes[at + 500] ^= 4;
+    write_file(&path, &bytes);
+    // What only looks is no write.
+    store.batch().if_present(&first).commit(Durability::Process).unwrap();
     // What was acknowledged can still be made to last.
     store.wait_durable(last_seq).unwrap();
     store.sync().unwrap();
@@ -200,6 +220,30 @@ fn damage_is_told_where_it_is_met_and_nothing_is_written_from_then_on() {
     mended.0.insert(name.clone(), image.0[&name].clone());
     mended.write(&made.place.store());
     assert_eq!(contents(&ByteStore::open(made.place.store(), &options()).unwrap()), model);
+}
+
+/// The loading thread tried once, and left the rest to whoever came.
+#[test]
+fn the_loading_thread_tries_again_what_it_could_not_read() {
+    let fs = SimFs::new(3);
+    let on = options_on(&fs, LogWay::Mapped).instant_open(true);
+    let store = ByteStore::open(Path::new(DIR), &on).unwrap();
+    for number in 0..100 {
+        store.insert(&key(number), &[1; 500], Durability::Process).unwrap();
+    }
+    store.compact().unwrap();
+    store.close().unwrap();
+    let before = fs.calls(Op::Read);
+    ByteStore::open(Path::new(DIR), &on).unwrap().close().unwrap();
+    let reads = fs.calls(Op::Read) - before;
+    fs.inject(Fault::from_then_on(Op::Read, reads + 3, FaultKind::Eio));
+    let store = ByteStore::open(Path::new(DIR), &on.background(true)).unwrap();
+    eventually("a health that tells", || matches!(store.health(), Health::LoadFailing(_)));
+    assert!(!store.is_loaded() && store.health().takes_writes());
+    fs.clear_faults();
+    eventually("everything is loaded", || store.is_loaded());
+    eventually("good health", || matches!(store.health(), Health::Good));
+    assert_eq!(store.len(), 100);
 }
 
 #[test]
