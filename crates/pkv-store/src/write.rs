@@ -69,7 +69,8 @@ const SHORT_BYTES_MAX: usize = 1024;
 impl Core {
     /// Writes one key.
     ///
-    /// 1. Limits and state are checked. A long value is encoded and checksummed.
+    /// 1. Limits and state are checked. A long value is encoded and checksummed. What of the key an instant opening left for
+    ///    later is loaded.
     /// 2. The shard is locked. Where the key stands in the index is asked for, and meanwhile a short value is encoded.
     ///    Conditions and closures see the current value. It is copied if anybody watches.
     /// 3. What open views show of the key is put aside, and the memory that step 5 needs is reserved, so that
