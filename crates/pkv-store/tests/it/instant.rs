@@ -121,6 +121,28 @@ fn every_key_is_what_it_would_be_had_all_been_loaded() {
             let together = store.get_many(keys.iter().map(Vec::as_slice)).unwrap();
             let singly: Vec<_> = keys.iter().map(|key| made.model.get(key).cloned()).collect();
             assert_eq!(together, singly);
+            drop(store);
+            // Keys that nobody has looked at before.
+            let store = made.open(&options().map_shards(shards));
+            let mut batch = store.batch();
+            for number in 0..40 {
+                let key = key(random.below(ENTRIES));
+                if number % 2 == 0 {
+                    batch = batch.remove(&key);
+                    made.model.remove(&key);
+                } else {
+                    batch = batch.insert(&key, b"batch");
+                    made.model.insert(key, b"batch".to_vec());
+                }
+            }
+            batch.commit(Durability::Process).unwrap();
+            assert_eq!(contents(&store), made.model, "behind a batch");
+            drop(store);
+            let store = made.open(&options().map_shards(shards));
+            let known = made.model.iter().step_by(500).take(20);
+            let batch =
+                known.fold(store.batch(), |batch, (key, value)| batch.if_equals(key, value));
+            batch.if_absent(b"nobody").commit(Durability::Process).unwrap();
             assert_eq!(contents(&store), made.model, "{files} files, {shards} shards");
             assert!(store.is_loaded());
             store.close().unwrap();
