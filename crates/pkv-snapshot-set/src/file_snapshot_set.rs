@@ -11,6 +11,7 @@ use std::time::Duration;
 use pkv_fs::{Access, File, ForkGuard, Fs, Lock, StdFs};
 
 use crate::name::LOCK_FILE_NAME;
+use crate::prune::Removal;
 use crate::set::{self, Judgement, Remains};
 use crate::{
     Error, PublishReport, Report, Scan, SnapshotFileName, SnapshotInfo, SnapshotOrdinal,
@@ -261,7 +262,7 @@ impl FileSnapshotSet {
         }
 
         // 3.
-        self.remove_files(ordinal, &mut Vec::new())?;
+        self.remove_files(ordinal, &mut Removal::of_all())?;
 
         // 4.
         self.sync_dir()
@@ -307,7 +308,7 @@ impl FileSnapshotSet {
             .filter(|&ordinal| latest.is_none_or(|latest| ordinal > latest))
             .collect();
         for &ordinal in &in_the_way {
-            self.remove_files(ordinal, &mut Vec::new())?;
+            self.remove_files(ordinal, &mut Removal::of_all())?;
         }
         if !in_the_way.is_empty() {
             self.sync_dir()?;
@@ -354,7 +355,7 @@ impl FileSnapshotSet {
         paths: Vec<PathBuf>,
     ) {
         self.remains.push(Remains { snapshot_type, ordinal, paths });
-        if self.remove_files(ordinal, &mut Vec::new()).is_ok() {
+        if self.remove_files(ordinal, &mut Removal::of_all()).is_ok() {
             // A failure stops the set, so every later call reports it.
             let _ = self.sync_dir();
         }

@@ -7,11 +7,51 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use pkv_fs::{Access, File, Fs};
 
 use crate::set::{self, Remains};
-use crate::{Error, FileSnapshotSet, SnapshotInfo, SnapshotOrdinal, SnapshotType};
+use crate::{Error, FileSnapshotSet, Purged, SnapshotInfo, SnapshotOrdinal, SnapshotType};
 
 impl FileSnapshotSet {
+    /// Removes some of what the publishes so far have made obsolete, at most `files_max` files, and leaves it to the caller
+    /// when the space of these is given back. All of it goes step by step: until [`Purged::is_done`].
+    ///
+    /// [`FileSnapshotSet::publish`] can do the same. But to give back the space of a large file takes long, some
+    /// milliseconds for 32 MB, and more where the disk is told of it (`discard`); and meanwhile nobody else gets at the set.
+    /// Here each file is opened before its name is removed, which takes some microseconds, so that its space is kept until
+    /// [`Purged`] is dropped. So drop it with nothing locked that others wait for, and mind that the process has so many files
+    /// open until then. A file that cannot be opened is removed all the same.
+    ///
+    /// Obsolete are the full snapshots and diffs below the oldest full snapshot that
+    /// [`Options::keep_backups`](crate::Options::keep_backups) keeps, and the pending snapshots below the latest full one.
+    /// Oldest first; full snapshots go, and are gone for good, before the first diff.
+    ///
+    /// Costs an opening and a removal for each file, and one sync of the folder. A crash at any point leaves a folder
+    /// that opens and restores the same state; the space is given back by then.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`], [`Error::Forked`]: nothing was removed. A removal or a sync that fails is in [`Purged::error`].
+    pub fn purge_some(&mut self, files_max: usize) -> Result<Purged, Error> {
+        self.check_usable()?;
+        let latest = self.get_latest_full_snapshot().map(|info| info.ordinal);
+        let oldest_kept = set::oldest_kept(&self.snapshots, self.keep_backups);
+        let mut removal =
+            Removal { kept: Some(Vec::new()), files_max: files_max.max(1), removed: Vec::new() };
+        let step = self.purge_step(&mut removal, |snapshot_type, ordinal| {
+            let lowest_kept =
+                if snapshot_type == SnapshotType::Pending { latest } else { oldest_kept };
+            lowest_kept.is_some_and(|kept| ordinal < kept)
+        });
+        let (is_done, error) = match step {
+            Ok(is_done) => (is_done, None),
+            Err(error) => (false, Some(error)),
+        };
+        let Removal { removed, kept, .. } = removal;
+        Ok(Purged { removed, is_done, error, _kept: kept.unwrap_or_default() })
+    }
+
     /// Removes the full snapshots and diffs below the latest full snapshot but for `max_backups` full
     /// ones and the diffs that lead on from them. Without a full snapshot nothing is obsolete.
     pub(crate) fn prune_backups(&mut self, max_backups: usize) -> Result<Vec<PathBuf>, Error> {
@@ -38,16 +78,31 @@ impl FileSnapshotSet {
 
     /// Removes what `is_obsolete` says, oldest first, up to the first failure; `removed` says what
     /// went. What is left is kept in mind for the next purge.
-    ///
-    /// Full snapshots go before the diffs that lead on from them, and are gone for good before the
-    /// first of these goes: no backup ever looks whole while its diffs have a gap.
     pub(crate) fn purge(
         &mut self,
         removed: &mut Vec<PathBuf>,
         is_obsolete: impl Fn(SnapshotType, SnapshotOrdinal) -> bool,
     ) -> Result<(), Error> {
-        for diffs in [false, true] {
-            let removed_before = removed.len();
+        let mut removal = Removal::of_all();
+        let mut purge = || {
+            while !self.purge_step(&mut removal, &is_obsolete)? {}
+            Ok(())
+        };
+        let purged = purge();
+        removed.append(&mut removal.removed);
+        purged
+    }
+
+    /// One step of a purge, up to the first failure. Returns whether nothing was left to be removed.
+    ///
+    /// Full snapshots go before the diffs that lead on from them, and are gone for good before the
+    /// first of these goes, in a later step: no backup ever looks whole while its diffs have a gap.
+    fn purge_step(
+        &mut self,
+        removal: &mut Removal,
+        is_obsolete: impl Fn(SnapshotType, SnapshotOrdinal) -> bool,
+    ) -> Result<bool, Error> {
+        let obsolete = [false, true].into_iter().find_map(|diffs| {
             let whole = self.snapshots.iter().map(|info| (info.snapshot_type, info.ordinal));
             let remains = self.remains.iter().map(|left| (left.snapshot_type, left.ordinal));
             let obsolete: BTreeSet<_> = whole
@@ -58,52 +113,77 @@ impl FileSnapshotSet {
                 })
                 .map(|(_, ordinal)| ordinal)
                 .collect();
-            for ordinal in obsolete {
-                self.remove_files(ordinal, removed)?;
-            }
-            if removed.len() > removed_before {
-                self.sync_dir()?;
-            }
+            (!obsolete.is_empty()).then_some(obsolete)
+        });
+        let Some(obsolete) = obsolete else { return Ok(true) };
+        for ordinal in obsolete {
+            self.remove_files(ordinal, removal)?;
         }
-        Ok(())
+        self.sync_dir()?;
+        Ok(false)
     }
 
-    /// Removes all files of one snapshot, without a sync. After a failure it goes on counting if all
+    /// Removes the files of one snapshot, as many as may go, without a sync. After a failure it goes on counting if all
     /// of its files are still there; otherwise the rest is kept in mind as remains.
     pub(crate) fn remove_files(
         &mut self,
         ordinal: SnapshotOrdinal,
-        removed: &mut Vec<PathBuf>,
+        removal: &mut Removal,
     ) -> Result<(), Error> {
         let mut result = Ok(());
-        let fs = &self.fs;
-        // Returns whether a file went.
-        let mut remove = |paths: &mut Vec<PathBuf>| {
-            let count_before = paths.len();
-            while let Some(path) = paths.pop() {
-                match fs.remove(&path) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                        result = Err(error.into());
-                        paths.push(path);
-                        break;
-                    }
-                    _ => removed.push(path),
-                }
-            }
-            paths.len() < count_before
-        };
+        let fs = &*self.fs;
         for remains in self.remains.iter_mut().filter(|remains| remains.ordinal == ordinal) {
-            remove(&mut remains.paths);
+            result = result.and(removal.remove(fs, &mut remains.paths));
         }
         let index = self.snapshots.iter().position(|info| info.ordinal == ordinal);
-        if let Some(info) = index.and_then(|index| self.snapshots.get_mut(index))
-            && remove(&mut info.shard_paths)
-            && let Some(index) = index
+        if let Some(index) = index
+            && let Some(info) = self.snapshots.get_mut(index)
         {
-            let SnapshotInfo { snapshot_type, ordinal, shard_paths } = self.snapshots.remove(index);
-            self.remains.push(Remains { snapshot_type, ordinal, paths: shard_paths });
+            let count = info.shard_paths.len();
+            result = result.and(removal.remove(fs, &mut info.shard_paths));
+            if info.shard_paths.len() < count {
+                let SnapshotInfo { snapshot_type, ordinal, shard_paths } =
+                    self.snapshots.remove(index);
+                self.remains.push(Remains { snapshot_type, ordinal, paths: shard_paths });
+            }
         }
         self.remains.retain(|remains| !remains.paths.is_empty());
         result
+    }
+}
+
+/// Files on their way out.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    removed: Vec<PathBuf>,
+    files_max: usize,
+    /// What keeps the space of the removed files, if it is to be kept.
+    kept: Option<Vec<Arc<dyn File>>>,
+}
+
+impl Removal {
+    /// Of all files, and their space with them.
+    pub(crate) fn of_all() -> Self {
+        Self { removed: Vec::new(), files_max: usize::MAX, kept: None }
+    }
+
+    /// Removes the last of these files, as many as may go, and their paths from the list; up to the first failure.
+    fn remove(&mut self, fs: &dyn Fs, paths: &mut Vec<PathBuf>) -> Result<(), Error> {
+        while self.removed.len() < self.files_max
+            && let Some(path) = paths.pop()
+        {
+            let kept = self.kept.as_mut().map(|kept| (kept, fs.open(&path, Access::Read)));
+            match fs.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    paths.push(path);
+                    return Err(error.into());
+                }
+                _ => self.removed.push(path),
+            }
+            if let Some((kept, Ok(file))) = kept {
+                kept.push(file);
+            }
+        }
+        Ok(())
     }
 }

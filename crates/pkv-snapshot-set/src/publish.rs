@@ -26,7 +26,8 @@ impl FileSnapshotSet {
     ///    With `purge_obsolete_pending`: the pending snapshots below this one. Sync the folder.
     ///
     /// Costs a listing of the folder, a rename for each shard, and two syncs; purging adds a removal
-    /// for each file and at most two syncs. A crash up to step 3 leaves the snapshot pending, to be
+    /// for each file and at most two syncs, and takes as long as the file system needs to give the space of these files
+    /// back: for large ones see [`FileSnapshotSet::purge_some`]. A crash up to step 3 leaves the snapshot pending, to be
     /// dropped by opening; a later one leaves it published.
     ///
     /// A failure in step 5 is no failure of the publish; the report has it.

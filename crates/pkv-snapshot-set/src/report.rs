@@ -1,6 +1,9 @@
 //! What opening did, what a scan saw, what publishing left behind.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use pkv_fs::File;
 
 use crate::{Error, Inconsistency, SnapshotInfo, SnapshotOrdinal, set};
 
@@ -69,4 +72,19 @@ pub struct PublishReport {
     /// Why obsolete files are left, if they are. The publish itself is durable nevertheless, and
     /// the next purge takes what is left.
     pub purge_error: Option<Error>,
+}
+
+/// What a step of a purge removed. The space of these files is given back when this is dropped.
+#[derive(Debug)]
+#[must_use = "dropped with the set locked, it keeps others waiting; and it says whether more is left"]
+#[non_exhaustive]
+pub struct Purged {
+    /// The files whose names were removed, in that order.
+    pub removed: Vec<PathBuf>,
+    /// Whether nothing obsolete had been left.
+    pub is_done: bool,
+    /// Why obsolete files are left, if they are: the next purge begins with them.
+    pub error: Option<Error>,
+    /// The files, open: a file system gives the space of a file back when it has no name and nobody has it open.
+    pub(crate) _kept: Vec<Arc<dyn File>>,
 }

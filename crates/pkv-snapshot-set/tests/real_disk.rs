@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -251,6 +251,25 @@ fn publishing_checks_the_disk_before_the_commit_point() {
     assert_eq!(names(dir.path()), ["snapshot_1_0-of-2_full.bin", "snapshot_1_1-of-2_full.bin"]);
 }
 
+/// Purges by steps of so many files.
+fn purged(set: &mut FileSnapshotSet, files_max: usize) -> Vec<PathBuf> {
+    let mut removed = Vec::new();
+    loop {
+        let mut purged = set.purge_some(files_max).expect("usable");
+        assert!(purged.error.is_none());
+        assert!(purged.removed.len() <= files_max);
+        if purged.is_done {
+            assert!(purged.removed.is_empty());
+            return removed;
+        }
+        // Full snapshots are gone, and their folder is synced, before the first diff goes.
+        let is_diff = |path: &PathBuf| path.to_string_lossy().ends_with("_diff.bin");
+        assert!(purged.removed.iter().all(is_diff) || !purged.removed.iter().any(is_diff));
+        assert!(!removed.last().is_some_and(is_diff) || purged.removed.iter().all(is_diff));
+        removed.append(&mut purged.removed);
+    }
+}
+
 #[test]
 fn publishing_purges_what_the_options_do_not_keep() {
     let table: [(usize, bool, bool, &[u64]); 6] = [
@@ -261,16 +280,29 @@ fn publishing_purges_what_the_options_do_not_keep() {
         (9, true, true, &[2, 3, 4, 5, 6, 7, 9, 10]),
         (0, false, true, &[1, 2, 3, 4, 5, 6, 7, 9, 10]),
     ];
-    for (keep_backups, purge_diff, purge_pending, left) in table {
+    // At once, or by steps of so many files.
+    let in_steps = table.iter().filter(|(_, diff, pending, _)| *diff && *pending);
+    let in_steps =
+        [1, 2, 100].into_iter().flat_map(|step| in_steps.clone().map(move |row| (row, Some(step))));
+    for (&(keep_backups, purge_diff, purge_pending, left), step) in
+        table.iter().map(|row| (row, None)).chain(in_steps)
+    {
         let dir = three_fulls();
         let mut set = open_keeping(dir.path(), keep_backups);
         create(&mut set, SnapshotType::Pending, 1);
         let pending = create(&mut set, SnapshotType::Pending, 2);
         create(&mut set, SnapshotType::Diff, 1);
-        let report =
-            set.publish(SnapshotOrdinal(pending), purge_diff, purge_pending).expect("published");
+        let now = step.is_none();
+        let report = set
+            .publish(SnapshotOrdinal(pending), purge_diff && now, purge_pending && now)
+            .expect("published");
         assert!(report.purge_error.is_none());
-        assert!(report.removed.iter().all(|path| fs::metadata(path).is_err()));
+        let mut removed = report.removed;
+        if let Some(step) = step {
+            assert!(removed.is_empty());
+            removed = purged(&mut set, step);
+        }
+        assert!(removed.iter().all(|path| fs::metadata(path).is_err()));
         let ordinals: Vec<u64> = set.snapshots().iter().map(|info| info.ordinal.0).collect();
         assert_eq!(ordinals, left, "{keep_backups} {purge_diff} {purge_pending}");
         // The set and the folder agree.

@@ -328,12 +328,16 @@ impl ByteStore {
         if self.core.fork.forked() { Err(Error::Forked) } else { Ok(()) }
     }
 
-    /// Writes a full snapshot now and drops the logs that it replaces. Returns its ordinal. Reads and
+    /// Writes a full snapshot now and removes the files that it replaces. Returns its ordinal. Reads and
     /// writes go on meanwhile. Happens by itself, too: see [`Options::compact_log_percent`].
+    ///
+    /// Cost: the time in which the disk takes what the store holds. The space of the last files that were removed, up to 64, is
+    /// given back by a thread a little later, for which the next compaction and closing wait; without
+    /// [`Options::background`] before this returns.
     pub fn compact(&self) -> Result<u64> {
         self.check_fork()?;
         reentry::check(&self.core)?;
-        self.core.compact()
+        self.core.compact_by_hand()
     }
 
     /// Copies the store, as it is at one write, to a new folder, which opens as a store. Reads and writes go on

@@ -13,7 +13,7 @@ use pkv_format::{
     push_record,
 };
 use pkv_fs::{Access, File};
-use pkv_snapshot_set::{SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
+use pkv_snapshot_set::{Purged, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -146,10 +146,13 @@ impl Core {
     /// 3. The map is copied, slice by slice, and written, shard files in parallel, each with its footer.
     /// 4. The log is synced up to the last write that the copies may contain: a snapshot must never be
     ///    ahead of the log that leads to it.
-    /// 5. The set renames the files (its first rename is the commit point) and purges what is obsolete.
+    /// 5. The set renames the files; its first rename is **the commit point**.
+    /// 6. What is obsolete is removed, some files at a time. Their space is given back with nothing locked: for a large
+    ///    snapshot that takes long, up to seconds, in which logs must be made and a writer may need one. Of the last files
+    ///    `give_back` does it.
     ///
     /// What an instant opening has left for later is loaded before. A failure before the commit point drops the pending files; the logs are all still there.
-    pub(crate) fn compact(&self) -> Result<u64> {
+    pub(crate) fn compact(&self, give_back: impl FnOnce(Vec<Purged>)) -> Result<u64> {
         let _one_at_a_time = self.compaction.running.lock();
         self.check_going_on()?;
         self.load_all(|| self.check_going_on())?;
@@ -173,6 +176,8 @@ impl Core {
         };
         // 5.
         self.publish(ordinal)?;
+        // 6.
+        self.purge(give_back);
         let Pending { under_way, rotated, .. } = pending;
         drop(under_way);
         self.log.snapshot_published(&rotated);
@@ -266,24 +271,16 @@ impl Core {
         written.into_iter().sum()
     }
 
-    /// Step 5. What cannot be purged now is purged by a later snapshot.
+    /// Step 5.
     fn publish(&self, ordinal: SnapshotOrdinal) -> Result<()> {
         self.check_going_on()?;
-        let published = self.folder.with_set(|set| Ok(set.publish(ordinal, true, true)?));
-        match published {
-            Ok(report) => {
-                if let Some(error) = report.purge_error {
-                    self.log.note_failure(error.into());
-                }
-                Ok(())
-            }
-            Err(error) => {
-                // The set stops when only the disk knows what is there: then nobody may write any more.
-                let error = self.log.note_failure(error);
-                self.log.give_up(ordinal.0);
-                Err(error)
-            }
-        }
+        let published = self.folder.with_set(|set| Ok(set.publish(ordinal, false, false)?));
+        published.map(drop).map_err(|error| {
+            // The set stops when only the disk knows what is there: then nobody may write any more.
+            let error = self.log.note_failure(error);
+            self.log.give_up(ordinal.0);
+            error
+        })
     }
 
     /// Neither closed nor poisoned: after a poisoning nothing is written any more.
@@ -338,7 +335,7 @@ impl Core {
             if self.compaction.is_closing() {
                 return;
             }
-            match self.compact() {
+            match self.compact(drop) {
                 Ok(_) => retry = RETRY_MIN,
                 Err(_) if self.compaction.check().is_err() || self.log.poisoned().is_some() => {
                     return;

@@ -281,7 +281,7 @@ impl Core {
         if is_small && self.options.background && self.compaction_due() {
             // Else a store that is opened for moments only would never get one done, and leave a log for
             // each. A failure is no failure of the close: the logs are all there.
-            let _ = self.compact();
+            let _ = self.compact(drop);
         }
         let ended = self.log.end();
         self.log.finish_callbacks();
@@ -293,7 +293,7 @@ impl Core {
     }
 
     /// Waits for the end of these threads.
-    fn join(&self, is_meant: impl Fn(&Thread) -> bool) {
+    pub(crate) fn join(&self, is_meant: impl Fn(&Thread) -> bool) {
         // The list is not locked while they are waited for: the keeper may be about to look at it.
         let meant: Vec<_> =
             self.threads.lock().extract_if(.., |thread| is_meant(thread.thread())).collect();

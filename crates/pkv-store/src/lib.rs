@@ -27,6 +27,7 @@ mod options;
 mod pace;
 mod par;
 mod pool;
+mod purge;
 mod read_only;
 mod recover;
 mod reentry;

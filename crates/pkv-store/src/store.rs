@@ -370,7 +370,7 @@ impl<K: Key, V: Value> Store<K, V> {
         self.bytes.sync()
     }
 
-    /// Writes a full snapshot now and drops the logs that it replaces. See [`ByteStore::compact`].
+    /// Writes a full snapshot now and removes the files that it replaces. See [`ByteStore::compact`].
     pub fn compact(&self) -> Result<()> {
         self.bytes.compact().map(drop)
     }

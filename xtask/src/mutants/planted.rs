@@ -30,6 +30,8 @@ const fn orders(names: &'static [&'static str]) -> Tests {
 
 const SET: &str = "crates/pkv-snapshot-set/src/file_snapshot_set.rs";
 const PUBLISH: &str = "crates/pkv-snapshot-set/src/publish.rs";
+const PRUNE: &str = "crates/pkv-snapshot-set/src/prune.rs";
+const PURGE: &str = "crates/pkv-store/src/purge.rs";
 const FRAME: &str = "crates/pkv-format/src/frame.rs";
 const COMMIT: &str = "crates/pkv-store/src/log/commit.rs";
 const PASS: &str = "crates/pkv-store/src/log/pass.rs";
@@ -222,6 +224,32 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: PUBLISH,
         find: "        // 4.\n        self.sync_dir()?;\n",
         replace: "",
+        catch: Tests {
+            package: "pkv-snapshot-set",
+            target: "publish_crash",
+            names: &[],
+            cfg: None,
+        },
+    },
+    Mutant {
+        name: "the space of a purge is given back with the set locked",
+        file: PRUNE,
+        find: "        let mut removal =\n            Removal { kept: Some(Vec::new()),",
+        replace: "        let mut removal =\n            Removal { kept: None,",
+        catch: store(&["purging::writers_do_not_wait"]),
+    },
+    Mutant {
+        name: "who compacts by hand waits for the space",
+        file: PURGE,
+        find: "            if self.options.background {",
+        replace: "            if !self.options.background {",
+        catch: store(&["purging::who_compacts_by_hand"]),
+    },
+    Mutant {
+        name: "a purge by steps goes on to the diffs before the folder is synced",
+        file: PRUNE,
+        find: "        self.sync_dir()?;\n        Ok(false)",
+        replace: "        Ok(false)",
         catch: Tests {
             package: "pkv-snapshot-set",
             target: "publish_crash",

@@ -125,7 +125,7 @@ pub(crate) enum Kind {
     /// The same from one thread that waits for none of them: `bytes_per_second` of the log. With `Level::Process` it is
     /// told of none either: what the writer is able to.
     Pipelined,
-    /// `bytes_per_second` of a snapshot.
+    /// `bytes_per_second` of a snapshot by itself, `behind_another_per_second` of one that begins when another has ended.
     SnapshotWrite,
 }
 

@@ -26,6 +26,7 @@ mod keyed;
 mod kill;
 mod linear;
 mod options;
+mod purging;
 mod read_only;
 mod real_disk;
 mod reopening;

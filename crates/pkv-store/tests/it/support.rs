@@ -228,11 +228,15 @@ pub(crate) fn is_there(path: &Path) -> bool {
 /// Says before each call of the file system whether it fails.
 pub(crate) type Hook = Arc<dyn Fn(Op, &Path) -> io::Result<()> + Send + Sync>;
 
+/// Is told of each file that was let go of.
+pub(crate) type Closed = Arc<dyn Fn(&Path) + Send + Sync>;
+
 /// The real file system with a hook before every call that reads, changes or syncs a file. Writes to
 /// segments pass unseen.
 #[derive(Clone)]
 pub(crate) struct HookFs {
     hook: Hook,
+    closed: Option<Closed>,
     sync: bool,
 }
 
@@ -240,12 +244,17 @@ impl HookFs {
     pub(crate) fn hooked(
         hook: impl Fn(Op, &Path) -> io::Result<()> + Send + Sync + 'static,
     ) -> Arc<dyn Fs> {
-        Arc::new(Self { hook: Arc::new(hook), sync: true })
+        Arc::new(Self { hook: Arc::new(hook), closed: None, sync: true })
+    }
+
+    /// With a second hook, for files that are let go of.
+    pub(crate) fn hooked_with_closed(hook: Hook, closed: Closed) -> Arc<dyn Fs> {
+        Arc::new(Self { hook, closed: Some(closed), sync: true })
     }
 
     /// Without hook and without syncs: for tests that open thousands of folders and cut no power.
     pub(crate) fn unsynced() -> Arc<dyn Fs> {
-        Arc::new(Self { hook: Arc::new(|_, _| Ok(())), sync: false })
+        Arc::new(Self { hook: Arc::new(|_, _| Ok(())), closed: None, sync: false })
     }
 
     fn ask(&self, op: Op, path: &Path) -> pkv_fs::Result<()> {
@@ -326,6 +335,14 @@ struct HookFile {
     fs: HookFs,
     inner: Arc<dyn File>,
     path: PathBuf,
+}
+
+impl Drop for HookFile {
+    fn drop(&mut self) {
+        if let Some(closed) = &self.fs.closed {
+            closed(&self.path);
+        }
+    }
 }
 
 impl File for HookFile {

@@ -1,0 +1,173 @@
+//! What a snapshot makes obsolete is removed, and nobody waits for its space.
+#![expect(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use pkv_fs::{Fs, Op};
+use pkv_store::{ByteStore, Durability, Options};
+
+use crate::support::{
+    Contents, HookFs, Image, Place, blob, contents, eventually, in_time, is_there, small,
+};
+
+const PROCESS: Durability = Durability::Process;
+
+/// A disk that is slow to give the space of a snapshot's file back: as long as this says so.
+///
+/// As with every file system here, the space is given back by who removes the last name, or by who lets go
+/// of the file last.
+#[derive(Debug, Default)]
+struct Space {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How often each file is open.
+    open: BTreeMap<PathBuf, usize>,
+    is_kept: bool,
+    /// How many wait for it.
+    waiting: usize,
+    given_back: usize,
+}
+
+impl Space {
+    fn file_system(self: &Arc<Self>) -> Arc<dyn Fs> {
+        let (space, closing) = (Arc::clone(self), Arc::clone(self));
+        HookFs::hooked_with_closed(
+            Arc::new(move |op, path| {
+                match op {
+                    Op::Open | Op::Create => space.opened(path),
+                    Op::Remove if !space.is_open(path) => space.give_back(path),
+                    _ => {}
+                }
+                Ok(())
+            }),
+            Arc::new(move |path| {
+                closing.closed(path);
+                if !is_there(path) && !closing.is_open(path) {
+                    closing.give_back(path);
+                }
+            }),
+        )
+    }
+
+    fn opened(&self, path: &Path) {
+        *self.state.lock().unwrap().open.entry(path.to_owned()).or_default() += 1;
+    }
+
+    fn closed(&self, path: &Path) {
+        if let Some(count) = self.state.lock().unwrap().open.get_mut(path) {
+            *count -= 1;
+        }
+    }
+
+    fn is_open(&self, path: &Path) -> bool {
+        self.state.lock().unwrap().open.get(path).is_some_and(|count| *count > 0)
+    }
+
+    fn give_back(&self, path: &Path) {
+        if !path.to_string_lossy().ends_with("_full.bin") {
+            return;
+        }
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        self.changed.notify_all();
+        while state.is_kept {
+            state = self.changed.wait(state).unwrap();
+        }
+        state.waiting -= 1;
+        state.given_back += 1;
+    }
+
+    fn keep(&self, is_kept: bool) {
+        self.state.lock().unwrap().is_kept = is_kept;
+        self.changed.notify_all();
+    }
+
+    /// Until somebody waits for it.
+    fn wait(&self) {
+        let state = self.state.lock().unwrap();
+        let long = Duration::from_secs(60);
+        let until = self.changed.wait_timeout_while(state, long, |state| state.waiting == 0);
+        assert!(!until.unwrap().1.timed_out(), "nobody removes the snapshot before");
+    }
+
+    fn given_back(&self) -> usize {
+        self.state.lock().unwrap().given_back
+    }
+}
+
+/// A store with a snapshot of this many files.
+fn with_snapshot(place: &Place, options: Options) -> (Arc<ByteStore>, Arc<Space>) {
+    let space = Arc::<Space>::default();
+    // Some dozens of files are removed at once, and the logs are among them.
+    let options = options.segment_bytes(1 << 16, 1 << 16).file_system(space.file_system());
+    let store = ByteStore::open(place.store(), &options).unwrap();
+    write(&store, 0);
+    store.compact().unwrap();
+    (Arc::new(store), space)
+}
+
+/// Fills several segments.
+fn write(store: &ByteStore, round: u64) {
+    for i in 0..200_u64 {
+        store.insert(&i.to_le_bytes(), &blob(i + round, 4000), PROCESS).unwrap();
+    }
+}
+
+fn expected(round: u64) -> Contents {
+    (0..200_u64).map(|i| (i.to_le_bytes().to_vec(), blob(i + round, 4000))).collect()
+}
+
+/// To give the space of a large snapshot back takes seconds on some disks. It was done with the set of files locked, and
+/// who needed a new log waited for it: writers, once the log made ahead was full.
+#[test]
+fn writers_do_not_wait_for_the_space_of_the_snapshot_before() {
+    let place = Place::new();
+    let (store, space) = with_snapshot(&place, small().snapshot_shards(3));
+    space.keep(true);
+    let compacting = Arc::clone(&store);
+    let compaction = std::thread::spawn(move || compacting.compact().unwrap());
+    space.wait();
+    let writing = Arc::clone(&store);
+    in_time("writes of several segments", move || write(&writing, 1));
+    assert_eq!(space.given_back(), 0, "it was waited for");
+    space.keep(false);
+    compaction.join().unwrap();
+    assert_eq!(contents(&store), expected(1));
+}
+
+/// Who asks for a snapshot has it when it is published and the files before it are gone; their space may come later.
+#[test]
+fn who_compacts_by_hand_does_not_wait_for_that_space() {
+    let place = Place::new();
+    let (store, space) = with_snapshot(&place, small().snapshot_shards(3));
+    for round in 1..3 {
+        write(&store, round);
+        space.keep(true);
+        let compacting = Arc::clone(&store);
+        let ordinal = in_time("a compaction", move || compacting.compact().unwrap());
+        space.wait();
+        let image = Image::of(&place.store());
+        let of_another = |name: &&String| !name.contains(&format!("snapshot_{ordinal}_"));
+        assert_eq!(image.named("full").iter().filter(of_another).count(), 0, "{image:?}");
+        assert!(image.named("diff").len() <= 2, "{image:?}");
+        space.keep(false);
+        eventually("the space", || space.given_back() == 3 * usize::try_from(round).unwrap());
+    }
+    // What is closed holds nothing any more.
+    space.keep(true);
+    store.compact().unwrap();
+    space.wait();
+    let closing = Arc::clone(&store);
+    let close = std::thread::spawn(move || Arc::into_inner(closing).map(ByteStore::close));
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(space.given_back(), 6);
+    space.keep(false);
+    close.join().unwrap();
+}
