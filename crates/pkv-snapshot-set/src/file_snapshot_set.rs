@@ -14,7 +14,7 @@ use crate::name::LOCK_FILE_NAME;
 use crate::prune::Removal;
 use crate::set::{self, Judgement, Remains};
 use crate::{
-    Error, PublishReport, Report, Scan, SnapshotFileName, SnapshotInfo, SnapshotOrdinal,
+    Error, HeldSpace, PublishReport, Report, Scan, SnapshotFileName, SnapshotInfo, SnapshotOrdinal,
     SnapshotSet, SnapshotType,
 };
 
@@ -27,6 +27,7 @@ pub struct Options {
     create: bool,
     lock_wait: Duration,
     keep_backups: usize,
+    dropped_held: usize,
 }
 
 impl Options {
@@ -61,6 +62,15 @@ impl Options {
         self.keep_backups = keep_backups;
         self
     }
+
+    /// Of how many files, at most, that opening removes the space is not given back by it: for an opening that is not to wait
+    /// for what a crash has left of a large snapshot. Zero by default. It is given back when what
+    /// [`FileSnapshotSet::take_held_space`] returns is dropped, or the set.
+    #[must_use]
+    pub fn hold_dropped(mut self, files_max: usize) -> Self {
+        self.dropped_held = files_max;
+        self
+    }
 }
 
 /// The snapshots of one folder, locked for this process until it is closed or dropped.
@@ -86,6 +96,8 @@ pub struct FileSnapshotSet {
     highest_ordinal: SnapshotOrdinal,
     report: Report,
     stopped: Option<String>,
+    /// Of what opening removed.
+    held_space: HeldSpace,
     fork: ForkGuard,
     lock: Box<dyn Lock>,
 }
@@ -146,8 +158,9 @@ impl FileSnapshotSet {
         for rename in &renames {
             fs.rename(&rename.from, &rename.to)?;
         }
+        let mut removal = Removal::holding(usize::MAX, options.dropped_held);
         for path in dropped().flat_map(|remains| &remains.paths) {
-            fs.remove(path)?;
+            removal.remove_one(&*fs, path)?;
         }
 
         // 5.
@@ -169,6 +182,7 @@ impl FileSnapshotSet {
             highest_ordinal: highest_ordinal.unwrap_or(SnapshotOrdinal(0)),
             report,
             stopped: None,
+            held_space: removal.space,
             fork: ForkGuard::new(),
             lock,
         })
@@ -193,6 +207,11 @@ impl FileSnapshotSet {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
+    }
+
+    /// The space of the files that opening removed, as far as [`Options::hold_dropped`] says.
+    pub fn take_held_space(&mut self) -> HeldSpace {
+        std::mem::take(&mut self.held_space)
     }
 
     /// All complete snapshots and the pending ones made since opening, ascending.

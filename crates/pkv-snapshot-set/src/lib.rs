@@ -16,5 +16,5 @@ pub use error::{Error, Inconsistency};
 pub use file_snapshot_set::{FileSnapshotSet, MAX_SHARD_COUNT, Options};
 pub use name::{LOCK_FILE_NAME, SnapshotFileName};
 pub use ordinal::SnapshotOrdinal;
-pub use report::{PublishReport, Purged, Report, Scan};
+pub use report::{HeldSpace, PublishReport, Purged, Report, Scan};
 pub use snapshot::{SnapshotInfo, SnapshotSet, SnapshotType};

@@ -6,23 +6,23 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use pkv_fs::{Access, File, Fs};
+use pkv_fs::{Access, Fs};
 
 use crate::set::{self, Remains};
-use crate::{Error, FileSnapshotSet, Purged, SnapshotInfo, SnapshotOrdinal, SnapshotType};
+use crate::{
+    Error, FileSnapshotSet, HeldSpace, Purged, SnapshotInfo, SnapshotOrdinal, SnapshotType,
+};
 
 impl FileSnapshotSet {
     /// Removes some of what the publishes so far have made obsolete, at most `files_max` files, and leaves it to the caller
     /// when the space of these is given back. All of it goes step by step: until [`Purged::is_done`].
     ///
-    /// [`FileSnapshotSet::publish`] can do the same. But to give back the space of a large file takes long, some
-    /// milliseconds for 32 MB, and more where the disk is told of it (`discard`); and meanwhile nobody else gets at the set.
-    /// Here each file is opened before its name is removed, which takes some microseconds, so that its space is kept until
-    /// [`Purged`] is dropped. So drop it with nothing locked that others wait for, and mind that the process has so many files
-    /// open until then. A file that cannot be opened is removed all the same.
+    /// [`FileSnapshotSet::publish`] can do the same. But to give back the space of a large file takes long, and meanwhile
+    /// nobody else gets at the set. Here each file is opened before its name is removed, which takes some microseconds, and
+    /// its space is held until [`Purged::space`] is dropped. The process has so many files open until then. A file that
+    /// cannot be opened is removed all the same.
     ///
     /// Obsolete are the full snapshots and diffs below the oldest full snapshot that
     /// [`Options::keep_backups`](crate::Options::keep_backups) keeps, and the pending snapshots below the latest full one.
@@ -37,8 +37,7 @@ impl FileSnapshotSet {
         self.check_usable()?;
         let latest = self.get_latest_full_snapshot().map(|info| info.ordinal);
         let oldest_kept = set::oldest_kept(&self.snapshots, self.keep_backups);
-        let mut removal =
-            Removal { kept: Some(Vec::new()), files_max: files_max.max(1), removed: Vec::new() };
+        let mut removal = Removal::holding(files_max.max(1), files_max);
         let step = self.purge_step(&mut removal, |snapshot_type, ordinal| {
             let lowest_kept =
                 if snapshot_type == SnapshotType::Pending { latest } else { oldest_kept };
@@ -48,8 +47,8 @@ impl FileSnapshotSet {
             Ok(is_done) => (is_done, None),
             Err(error) => (false, Some(error)),
         };
-        let Removal { removed, kept, .. } = removal;
-        Ok(Purged { removed, is_done, error, _kept: kept.unwrap_or_default() })
+        let Removal { removed, space, .. } = removal;
+        Ok(Purged { removed, is_done, error, space })
     }
 
     /// Removes the full snapshots and diffs below the latest full snapshot but for `max_backups` full
@@ -157,14 +156,20 @@ impl FileSnapshotSet {
 pub(crate) struct Removal {
     removed: Vec<PathBuf>,
     files_max: usize,
-    /// What keeps the space of the removed files, if it is to be kept.
-    kept: Option<Vec<Arc<dyn File>>>,
+    /// The space of how many of them is held, at most.
+    held_max: usize,
+    pub(crate) space: HeldSpace,
 }
 
 impl Removal {
     /// Of all files, and their space with them.
     pub(crate) fn of_all() -> Self {
-        Self { removed: Vec::new(), files_max: usize::MAX, kept: None }
+        Self::holding(usize::MAX, 0)
+    }
+
+    /// Of so many files, where the space of so many is held.
+    pub(crate) fn holding(files_max: usize, held_max: usize) -> Self {
+        Self { removed: Vec::new(), files_max, held_max, space: HeldSpace::default() }
     }
 
     /// Removes the last of these files, as many as may go, and their paths from the list; up to the first failure.
@@ -172,17 +177,24 @@ impl Removal {
         while self.removed.len() < self.files_max
             && let Some(path) = paths.pop()
         {
-            let kept = self.kept.as_mut().map(|kept| (kept, fs.open(&path, Access::Read)));
-            match fs.remove(&path) {
+            match self.remove_one(fs, &path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     paths.push(path);
                     return Err(error.into());
                 }
                 _ => self.removed.push(path),
             }
-            if let Some((kept, Ok(file))) = kept {
-                kept.push(file);
-            }
+        }
+        Ok(())
+    }
+
+    /// Removes a file, and holds its space where it may.
+    pub(crate) fn remove_one(&mut self, fs: &dyn Fs, path: &Path) -> pkv_fs::Result<()> {
+        let may_hold = self.space.0.len() < self.held_max;
+        let file = may_hold.then(|| fs.open(path, Access::Read));
+        fs.remove(path)?;
+        if let Some(Ok(file)) = file {
+            self.space.0.push(file);
         }
         Ok(())
     }

@@ -74,9 +74,9 @@ pub struct PublishReport {
     pub purge_error: Option<Error>,
 }
 
-/// What a step of a purge removed. The space of these files is given back when this is dropped.
+/// What a step of a purge removed.
 #[derive(Debug)]
-#[must_use = "dropped with the set locked, it keeps others waiting; and it says whether more is left"]
+#[must_use = "it says whether more is left, and has the space of what was removed"]
 #[non_exhaustive]
 pub struct Purged {
     /// The files whose names were removed, in that order.
@@ -85,6 +85,28 @@ pub struct Purged {
     pub is_done: bool,
     /// Why obsolete files are left, if they are: the next purge begins with them.
     pub error: Option<Error>,
-    /// The files, open: a file system gives the space of a file back when it has no name and nobody has it open.
-    pub(crate) _kept: Vec<Arc<dyn File>>,
+    /// The space of the removed files.
+    pub space: HeldSpace,
+}
+
+/// The space of files that were removed. Dropping it gives the space back, which takes some milliseconds for 32 MB, and
+/// more where the disk is told of it (`discard`): with nothing locked that others wait for.
+///
+/// It has the files open: a file system gives the space of a file back when it has no name any more and nobody has it open. A
+/// process that ends gives it back.
+#[derive(Debug, Default)]
+#[must_use = "dropped with a lock held, it keeps others waiting"]
+pub struct HeldSpace(pub(crate) Vec<Arc<dyn File>>);
+
+impl HeldSpace {
+    /// Whether it is the space of no file.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes the space that another holds in addition.
+    pub fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
 }

@@ -332,8 +332,8 @@ impl ByteStore {
     /// writes go on meanwhile. Happens by itself, too: see [`Options::compact_log_percent`].
     ///
     /// Cost: the time in which the disk takes what the store holds. The space of the last files that were removed, up to 64, is
-    /// given back by a thread a little later, for which the next compaction and closing wait; without
-    /// [`Options::background`] before this returns.
+    /// given back by a thread a little later; the next compaction, closing, and who finds the disk full wait for it. Without
+    /// [`Options::background`] it is given back before this returns.
     pub fn compact(&self) -> Result<u64> {
         self.check_fork()?;
         reentry::check(&self.core)?;

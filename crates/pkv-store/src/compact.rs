@@ -13,7 +13,7 @@ use pkv_format::{
     push_record,
 };
 use pkv_fs::{Access, File};
-use pkv_snapshot_set::{Purged, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
+use pkv_snapshot_set::{HeldSpace, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -151,10 +151,12 @@ impl Core {
     ///    snapshot that takes long, up to seconds, in which logs must be made and a writer may need one. Of the last files
     ///    `give_back` does it.
     ///
-    /// What an instant opening has left for later is loaded before. A failure before the commit point drops the pending files; the logs are all still there.
-    pub(crate) fn compact(&self, give_back: impl FnOnce(Vec<Purged>)) -> Result<u64> {
+    /// What an instant opening has left for later is loaded before, and space that is still held is given back. A failure before the commit point drops the pending files; the logs are all still there.
+    pub(crate) fn compact(&self, give_back: impl FnOnce(HeldSpace)) -> Result<u64> {
         let _one_at_a_time = self.compaction.running.lock();
         self.check_going_on()?;
+        // Of what the one before has replaced: else three snapshots would be on the disk.
+        self.folder.give_space_back();
         self.load_all(|| self.check_going_on())?;
         let started = Instant::now();
         // 1. and 2.

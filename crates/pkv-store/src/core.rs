@@ -21,6 +21,8 @@
 //!
 //! `Pace::state`, the turns of the threads that write a snapshot, is taken with none of 2 to 7 held and takes none.
 //!
+//! `Folder::space` is taken under 1 or alone, takes none, and is held while space is given back.
+//!
 //! `get_many` holds shards in no order, and waits for none of them while it does.
 //!
 //! `ReadyChunks::ready`, the map's chunks that are ready for use, is taken under 4 or alone and takes none.
@@ -195,6 +197,7 @@ impl Core {
             let _ = core.close();
             return Err(error);
         }
+        core.give_space_back_later();
         Ok(core)
     }
 
@@ -293,7 +296,7 @@ impl Core {
     }
 
     /// Waits for the end of these threads.
-    pub(crate) fn join(&self, is_meant: impl Fn(&Thread) -> bool) {
+    fn join(&self, is_meant: impl Fn(&Thread) -> bool) {
         // The list is not locked while they are waited for: the keeper may be about to look at it.
         let meant: Vec<_> =
             self.threads.lock().extract_if(.., |thread| is_meant(thread.thread())).collect();
@@ -344,6 +347,9 @@ const SWEEP_THREAD: &str = "pkv-sweep";
 /// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.
 const COMPACTED_BY_CLOSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Of so many files of an interrupted snapshot the space is given back behind the opening: of 8 GiB, as a rule.
+const DROPPED_FILES_HELD: usize = 256;
+
 /// Both names together must fit a file's header.
 fn check_schemas(types: &Types) -> Result<()> {
     let Types::Known { key_schema, upgrade } = types else { return Ok(()) };
@@ -360,6 +366,7 @@ fn open_set(options: &Options, dir: &Path) -> Result<FileSnapshotSet> {
     let settings = pkv_snapshot_set::Options::new()
         .create(options.create)
         .lock_wait(options.lock_timeout)
+        .hold_dropped(DROPPED_FILES_HELD)
         .keep_backups(usize::try_from(options.keep_backups).unwrap_or(usize::MAX));
     match FileSnapshotSet::open_with(Arc::clone(&options.fs), dir, settings) {
         Ok(set) => Ok(set),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use pkv_format::{FRAMES_OFFSET, FileHeader, FileKind, FileSeed};
 use pkv_fs::{Access, File, Fs, Op};
-use pkv_snapshot_set::{FileSnapshotSet, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
+use pkv_snapshot_set::{
+    FileSnapshotSet, HeldSpace, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType,
+};
 
 use crate::error::{Error, Result};
 use crate::sync::{Mutex, MutexGuard};
@@ -47,6 +49,8 @@ pub(crate) struct Folder {
     pub(crate) dir: PathBuf,
     pub(crate) identity: Identity,
     set: Mutex<Option<FileSnapshotSet>>,
+    /// Of files that were removed, to be given back. Locked while that is done, so that who needs it can wait.
+    space: Mutex<HeldSpace>,
     /// Held while a log is made or taken into use by compaction: the order of ordinals depends on it.
     creation: Mutex<()>,
 }
@@ -67,10 +71,34 @@ impl Folder {
         fs: Arc<dyn Fs>,
         dir: &Path,
         identity: Identity,
-        set: FileSnapshotSet,
+        mut set: FileSnapshotSet,
     ) -> Self {
         let dir = dir.to_path_buf();
-        Self { fs, dir, identity, set: Mutex::new(Some(set)), creation: Mutex::new(()) }
+        let space = Mutex::new(set.take_held_space());
+        let (set, creation) = (Mutex::new(Some(set)), Mutex::new(()));
+        Self { fs, dir, identity, set, space, creation }
+    }
+
+    /// Adds to the space that is to be given back.
+    pub(crate) fn hold_space(&self, more: HeldSpace) {
+        self.space.lock().append(more);
+    }
+
+    /// Whether there is any.
+    pub(crate) fn holds_space(&self) -> bool {
+        !self.space.lock().is_empty()
+    }
+
+    /// Gives back all space of removed files that is held, or waits until another thread has done so. Returns whether there was
+    /// any. May take seconds: for threads that nobody waits for, and for who needs the space.
+    pub(crate) fn give_space_back(&self) -> bool {
+        let (mut space, has_waited) = match self.space.try_lock() {
+            Some(space) => (space, false),
+            None => (self.space.lock(), true),
+        };
+        let was_held = !space.is_empty();
+        drop(std::mem::take(&mut *space));
+        was_held || has_waited
     }
 
     /// Keeps others from making logs.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pkv_snapshot_set::Purged;
+use pkv_snapshot_set::{HeldSpace, Purged};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -10,38 +10,46 @@ use crate::error::{Error, Result};
 /// So many obsolete files are removed at once, and open until their space was given back.
 const FILES_PURGED_AT_ONCE: usize = 64;
 
-/// The name of the thread that gives space back behind a compaction by hand.
+/// The name of the thread that gives space back behind a compaction by hand and an opening.
 const SPACE_THREAD: &str = "pkv-space";
 
 impl Core {
-    /// [`Core::compact`] for who asked for it: a thread gives the last space back. The next compaction and closing wait
-    /// for it.
+    /// [`Core::compact`] for who asked for it: a thread gives the last space back.
     pub(crate) fn compact_by_hand(self: &Arc<Self>) -> Result<u64> {
         self.compact(|last| {
-            if self.options.background {
-                // Where there is no thread, it is given back here.
-                let _ = self.spawn(SPACE_THREAD, move || drop(last));
-            }
+            self.folder.hold_space(last);
+            self.give_space_back_later();
         })
+    }
+
+    /// Has a thread give back the space of removed files, if any is held. Where there is no thread, it is given back here.
+    pub(crate) fn give_space_back_later(self: &Arc<Self>) {
+        if !self.folder.holds_space() {
+            return;
+        }
+        let core = Arc::clone(self);
+        let give_back = move || {
+            core.folder.give_space_back();
+        };
+        if !self.options.background || self.spawn(SPACE_THREAD, give_back).is_err() {
+            self.folder.give_space_back();
+        }
     }
 
     /// Step 6 of [`Core::compact`]: removes what is obsolete, and gives the space back, but for that of the last files, which
     /// `give_back` does. What cannot be removed now is removed by a later compaction.
-    pub(crate) fn purge(&self, give_back: impl FnOnce(Vec<Purged>)) {
-        // Of the compaction before.
-        self.join(|thread| thread.name() == Some(SPACE_THREAD));
-        let mut kept = Vec::new();
+    pub(crate) fn purge(&self, give_back: impl FnOnce(HeldSpace)) {
+        let mut held = HeldSpace::default();
         let mut files = 0;
         loop {
             let files_max = FILES_PURGED_AT_ONCE - files;
             let purged = self.folder.with_set(|set| Ok(set.purge_some(files_max)?));
             let failed = match purged {
                 Ok(Purged { is_done: true, .. }) => break,
-                Ok(mut purged) => {
-                    let failed = purged.error.take();
-                    files += purged.removed.len();
-                    kept.push(purged);
-                    failed.map(Error::from)
+                Ok(Purged { removed, error, space, .. }) => {
+                    files += removed.len();
+                    held.append(space);
+                    error.map(Error::from)
                 }
                 Err(error) => Some(error),
             };
@@ -50,10 +58,10 @@ impl Core {
                 break;
             }
             if files >= FILES_PURGED_AT_ONCE {
-                kept.clear();
+                drop(std::mem::take(&mut held));
                 files = 0;
             }
         }
-        give_back(kept);
+        give_back(held);
     }
 }

@@ -40,7 +40,7 @@ const OPEN_INSTANT: &str = "Footers and indexes are read, and the span of one ke
 const SNAPSHOT: &str = "Records lie anywhere in memory and are copied in the order of hashes, with all cores where nobody \
     writes: half of the processors' time, a third is the system's copy into the page cache. The fifth snapshot of a \
     process: the first ones go to memory that the host has to find, for twice as long. When another has just ended, \
-    the space of what that one has replaced is given back meanwhile.";
+    the space of what that one has replaced is given back first.";
 const PEAK: &str = "About 2.1 are the old and the new snapshot, 1.2 the logs that a compaction waits for, and the rest \
     the logs meanwhile with the one made ahead. Compaction at 115 % brought it to 4.0, with 2.4 written for a byte; \
     segments of 12 MiB to 4.1, and single inserts waited 20 ms for the next of them.";

@@ -6,6 +6,7 @@
 //! first, and writers wait for it.
 
 use super::{Log, Tail, segment_bytes_for};
+use crate::sync::MutexGuard;
 
 /// What the next snapshot takes of the disk.
 #[derive(Clone, Copy, Debug)]
@@ -23,31 +24,38 @@ impl Log {
         frame_bytes: u64,
         snapshot_space: &dyn Fn() -> SnapshotSpace,
     ) -> Option<u64> {
-        let (free_bytes, space) = (self.free_bytes(), snapshot_space());
         let mut tail = self.tail.lock();
-        let wished_bytes = tail.segment_bytes(frame_bytes);
-        let Some(free_bytes) = free_bytes else { return Some(wished_bytes) };
-        let smallest_bytes = self.smallest_segment_bytes(frame_bytes);
-        // A snapshot begins with a segment of its own.
-        let needed_bytes = space.bytes + self.smallest_segment_bytes(0);
-        // What is new in a segment makes the snapshot larger by as much.
-        let spare_bytes = free_bytes.checked_sub(needed_bytes + tail.unused_bytes());
-        let may_have = |bytes: u64| spare_bytes.is_some_and(|spare| spare / 2 >= bytes);
-        if may_have(wished_bytes) {
+        loop {
+            let (free_bytes, space) =
+                MutexGuard::unlocked(&mut tail, || (self.free_bytes(), snapshot_space()));
+            let wished_bytes = tail.segment_bytes(frame_bytes);
+            let Some(free_bytes) = free_bytes else { return Some(wished_bytes) };
+            let smallest_bytes = self.smallest_segment_bytes(frame_bytes);
+            // A snapshot begins with a segment of its own.
+            let needed_bytes = space.bytes + self.smallest_segment_bytes(0);
+            // What is new in a segment makes the snapshot larger by as much.
+            let spare_bytes = free_bytes.checked_sub(needed_bytes + tail.unused_bytes());
+            let may_have = |bytes: u64| spare_bytes.is_some_and(|spare| spare / 2 >= bytes);
+            if may_have(wished_bytes) {
+                return Some(wished_bytes);
+            }
+            // What was removed may have left its space behind, which is worth a wait.
+            if MutexGuard::unlocked(&mut tail, || self.folder.give_space_back()) {
+                continue;
+            }
+            if may_have(smallest_bytes) {
+                return Some(smallest_bytes);
+            }
+            // Waiting for what cannot come would be of no use to anybody.
+            let helps = tail.last_seq > tail.snapshot_seq && tail.compaction_failing.is_none();
+            let fits = space.is_under_way || free_bytes >= needed_bytes;
+            tail.compaction_waited_for = helps && fits;
+            if tail.compaction_waited_for {
+                tail.unavailable = None;
+                return None;
+            }
             return Some(wished_bytes);
         }
-        if may_have(smallest_bytes) {
-            return Some(smallest_bytes);
-        }
-        // Waiting for what cannot come would be of no use to anybody.
-        let helps = tail.last_seq > tail.snapshot_seq && tail.compaction_failing.is_none();
-        let fits = space.is_under_way || free_bytes >= needed_bytes;
-        tail.compaction_waited_for = helps && fits;
-        if tail.compaction_waited_for {
-            tail.unavailable = None;
-            return None;
-        }
-        Some(wished_bytes)
     }
 
     /// The size of the segment that a snapshot begins with: the usual one, if the disk has room for both.

@@ -15,7 +15,7 @@ use pkv_store::codec::StoredValue;
 use pkv_store::{Inspection, ReadOnlyByteStore, Refreshed, salvage};
 
 use crate::crash_rig::{DIR, contents};
-use crate::support::{HookFs, Place, eventually, in_time, small};
+use crate::support::{CLOCK, HookFs, Place, eventually, in_time, small};
 
 const PROCESS: Durability = Durability::Process;
 const T0: u64 = 1_700_000_000_000;
@@ -648,9 +648,9 @@ fn the_sweep_leaves_what_was_renewed_while_it_looked() {
     let shared: Arc<OnceLock<Weak<ByteStore>>> = Arc::default();
     let armed = Arc::new(AtomicBool::new(false));
     let (is_armed, renewing) = (Arc::clone(&armed), Arc::clone(&shared));
-    let fs = HookFs::hooked(move |op, _| {
+    let fs = HookFs::hooked(move |op, path| {
         // It asks for the time when it comes to an entry of the copy.
-        if op == Op::Stat && is_armed.swap(false, Ordering::SeqCst) {
+        if op == Op::Stat && path.as_os_str() == CLOCK && is_armed.swap(false, Ordering::SeqCst) {
             let store = renewing.get().and_then(Weak::upgrade).unwrap();
             store.insert_with_ttl(b"a", b"2", secs(3600), PROCESS).unwrap();
         }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failure in a helper fails the test")]
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -10,12 +11,13 @@ use pkv_fs::{Fs, Op};
 use pkv_store::{ByteStore, Durability, Options};
 
 use crate::support::{
-    Contents, HookFs, Image, Place, blob, contents, eventually, in_time, is_there, small,
+    CLOCK, Contents, HookFs, Image, Place, blob, contents, eventually, in_time, is_there, small,
+    write_file,
 };
 
 const PROCESS: Durability = Durability::Process;
 
-/// A disk that is slow to give the space of a snapshot's file back: as long as this says so.
+/// A disk that is slow to give the space of a snapshot's file back, as long as this says so, and full until it has.
 ///
 /// As with every file system here, the space is given back by who removes the last name, or by who lets go
 /// of the file last.
@@ -30,6 +32,7 @@ struct State {
     /// How often each file is open.
     open: BTreeMap<PathBuf, usize>,
     is_kept: bool,
+    is_full: bool,
     /// How many wait for it.
     waiting: usize,
     given_back: usize,
@@ -43,6 +46,9 @@ impl Space {
                 match op {
                     Op::Open | Op::Create => space.opened(path),
                     Op::Remove if !space.is_open(path) => space.give_back(path),
+                    Op::Preallocate | Op::Stat if space.is_full() && path.as_os_str() != CLOCK => {
+                        return Err(ErrorKind::StorageFull.into());
+                    }
                     _ => {}
                 }
                 Ok(())
@@ -71,7 +77,8 @@ impl Space {
     }
 
     fn give_back(&self, path: &Path) {
-        if !path.to_string_lossy().ends_with("_full.bin") {
+        let name = path.to_string_lossy();
+        if !name.ends_with("_full.bin") && !name.contains(INTERRUPTED) {
             return;
         }
         let mut state = self.state.lock().unwrap();
@@ -82,6 +89,11 @@ impl Space {
         }
         state.waiting -= 1;
         state.given_back += 1;
+        state.is_full = false;
+    }
+
+    fn is_full(&self) -> bool {
+        self.state.lock().unwrap().is_full
     }
 
     fn keep(&self, is_kept: bool) {
@@ -102,7 +114,10 @@ impl Space {
     }
 }
 
-/// A store with a snapshot of this many files.
+/// What the names of an interrupted snapshot begin with.
+const INTERRUPTED: &str = "snapshot_900_";
+
+/// A store with a snapshot of as many files as the options say.
 fn with_snapshot(place: &Place, options: Options) -> (Arc<ByteStore>, Arc<Space>) {
     let space = Arc::<Space>::default();
     // Some dozens of files are removed at once, and the logs are among them.
@@ -170,4 +185,50 @@ fn who_compacts_by_hand_does_not_wait_for_that_space() {
     assert_eq!(space.given_back(), 6);
     space.keep(false);
     close.join().unwrap();
+}
+
+/// Space that comes later must not be missed: a write would find the disk full, or a snapshot be written in vain.
+#[test]
+fn a_disk_that_is_full_of_what_was_removed_is_waited_for() {
+    let place = Place::new();
+    let (store, space) = with_snapshot(&place, small().snapshot_shards(3));
+    space.keep(true);
+    store.compact().unwrap();
+    space.state.lock().unwrap().is_full = true;
+    let writing = Arc::clone(&store);
+    let writer = std::thread::spawn(move || write(&writing, 1));
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!writer.is_finished(), "several segments on a full disk");
+    space.keep(false);
+    in_time("writes to a disk with room", move || writer.join().unwrap());
+    assert_eq!(contents(&store), expected(1));
+    assert_eq!(store.stats().snapshots, 2);
+}
+
+/// An opening behind a crash waited for the space of the snapshot that had been in the making.
+#[test]
+fn an_opening_does_not_wait_for_the_space_of_an_interrupted_snapshot() {
+    for background in [true, false] {
+        let place = Place::new();
+        let (store, space) = with_snapshot(&place, small());
+        Arc::into_inner(store).unwrap().close().unwrap();
+        for shard in 0..3 {
+            let name = format!("{INTERRUPTED}{shard}-of-3_pending.bin");
+            write_file(&place.store().join(name), &blob(shard, 4000));
+        }
+        let given_back = space.given_back();
+        space.keep(background);
+        let options = small().background(background).file_system(space.file_system());
+        let path = place.store();
+        let store = in_time("an opening", move || ByteStore::open(path, &options).unwrap());
+        assert_eq!(store.recovery_report().dropped_pending, [900]);
+        assert!(Image::of(&place.store()).named("pending").is_empty());
+        if background {
+            space.wait();
+            assert_eq!(contents(&store), expected(0));
+            assert_eq!(space.given_back(), given_back);
+            space.keep(false);
+        }
+        eventually("the space", || space.given_back() == given_back + 3);
+    }
 }

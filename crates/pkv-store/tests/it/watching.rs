@@ -16,7 +16,7 @@ use pkv_store::{
 };
 
 use crate::crash_rig::{DIR, Random};
-use crate::support::{Contents, HookFs, Place, blob, contents, in_time, small};
+use crate::support::{CLOCK, Contents, HookFs, Place, blob, contents, in_time, small};
 
 const PROCESS: Durability = Durability::Process;
 
@@ -268,8 +268,8 @@ fn a_watch_that_begins_waits_for_the_writes_under_way() {
     let goes_on = Mutex::new(goes_on);
     let armed = Arc::new(AtomicBool::new(false));
     let is_armed = Arc::clone(&armed);
-    let fs = HookFs::hooked(move |op, _| {
-        if op == Op::Stat && is_armed.swap(false, Ordering::SeqCst) {
+    let fs = HookFs::hooked(move |op, path| {
+        if op == Op::Stat && path.as_os_str() == CLOCK && is_armed.swap(false, Ordering::SeqCst) {
             stops.send(()).unwrap();
             goes_on.lock().unwrap().recv().unwrap();
         }
