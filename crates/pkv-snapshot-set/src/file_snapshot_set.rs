@@ -164,6 +164,7 @@ impl FileSnapshotSet {
         }
 
         // 5.
+        removal.spare_a_file();
         if !renames.is_empty() || dropped().next().is_some() {
             fs.sync_dir(&dir)?;
         }
@@ -182,7 +183,7 @@ impl FileSnapshotSet {
             highest_ordinal: highest_ordinal.unwrap_or(SnapshotOrdinal(0)),
             report,
             stopped: None,
-            held_space: removal.space,
+            held_space: removal.into_space(),
             fork: ForkGuard::new(),
             lock,
         })
@@ -254,6 +255,19 @@ impl FileSnapshotSet {
     /// [`Error::NotFound`], [`Error::NotRemovable`]. If a file cannot be removed, the snapshot goes on
     /// counting unless another of its files is gone already.
     pub fn remove_snapshot(&mut self, ordinal: SnapshotOrdinal) -> Result<(), Error> {
+        self.remove_snapshot_holding(ordinal, 0).map(drop)
+    }
+
+    /// The same, but that the space of its files, of so many at most, is given back when the answer is dropped: as with
+    /// [`FileSnapshotSet::purge_some`].
+    ///
+    /// # Errors
+    /// As of [`FileSnapshotSet::remove_snapshot`].
+    pub fn remove_snapshot_holding(
+        &mut self,
+        ordinal: SnapshotOrdinal,
+        files_max: usize,
+    ) -> Result<HeldSpace, Error> {
         // 1.
         self.check_usable()?;
         let dir = || self.dir.clone();
@@ -281,10 +295,13 @@ impl FileSnapshotSet {
         }
 
         // 3.
-        self.remove_files(ordinal, &mut Removal::of_all())?;
+        let mut removal = Removal::holding(usize::MAX, files_max);
+        self.remove_files(ordinal, &mut removal)?;
 
         // 4.
-        self.sync_dir()
+        removal.spare_a_file();
+        self.sync_dir()?;
+        Ok(removal.into_space())
     }
 
     /// The lock file, for what the holder wants to leave in it. The set itself neither reads nor writes it.

@@ -7,8 +7,9 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use pkv_fs::{Access, Fs};
+use pkv_fs::{Access, File, Fs};
 
 use crate::set::{self, Remains};
 use crate::{
@@ -16,13 +17,13 @@ use crate::{
 };
 
 impl FileSnapshotSet {
-    /// Removes some of what the publishes so far have made obsolete, at most `files_max` files, and leaves it to the caller
+    /// Removes some of what the publishes so far have made obsolete, at most `files_max` files (and one at least), and leaves it to the caller
     /// when the space of these is given back. All of it goes step by step: until [`Purged::is_done`].
     ///
     /// [`FileSnapshotSet::publish`] can do the same. But to give back the space of a large file takes long, and meanwhile
     /// nobody else gets at the set. Here each file is opened before its name is removed, which takes some microseconds, and
-    /// its space is held until [`Purged::space`] is dropped. The process has so many files open until then. A file that
-    /// cannot be opened is removed all the same.
+    /// its space is held until [`Purged::space`] is dropped. The process has so many files open until then; where one cannot be
+    /// opened, all are removed with their space.
     ///
     /// Obsolete are the full snapshots and diffs below the oldest full snapshot that
     /// [`Options::keep_backups`](crate::Options::keep_backups) keeps, and the pending snapshots below the latest full one.
@@ -37,7 +38,8 @@ impl FileSnapshotSet {
         self.check_usable()?;
         let latest = self.get_latest_full_snapshot().map(|info| info.ordinal);
         let oldest_kept = set::oldest_kept(&self.snapshots, self.keep_backups);
-        let mut removal = Removal::holding(files_max.max(1), files_max);
+        let files_max = files_max.max(1);
+        let mut removal = Removal::holding(files_max, files_max);
         let step = self.purge_step(&mut removal, |snapshot_type, ordinal| {
             let lowest_kept =
                 if snapshot_type == SnapshotType::Pending { latest } else { oldest_kept };
@@ -118,6 +120,7 @@ impl FileSnapshotSet {
         for ordinal in obsolete {
             self.remove_files(ordinal, removal)?;
         }
+        removal.spare_a_file();
         self.sync_dir()?;
         Ok(false)
     }
@@ -158,7 +161,10 @@ pub(crate) struct Removal {
     files_max: usize,
     /// The space of how many of them is held, at most.
     held_max: usize,
-    pub(crate) space: HeldSpace,
+    space: HeldSpace,
+    /// One of those files once more: a process may have only so many files open, and a sync of the folder that cannot open it
+    /// would stop the set.
+    spare: Option<Arc<dyn File>>,
 }
 
 impl Removal {
@@ -169,7 +175,7 @@ impl Removal {
 
     /// Of so many files, where the space of so many is held.
     pub(crate) fn holding(files_max: usize, held_max: usize) -> Self {
-        Self { removed: Vec::new(), files_max, held_max, space: HeldSpace::default() }
+        Self { removed: Vec::new(), files_max, held_max, space: HeldSpace::default(), spare: None }
     }
 
     /// Removes the last of these files, as many as may go, and their paths from the list; up to the first failure.
@@ -190,12 +196,38 @@ impl Removal {
 
     /// Removes a file, and holds its space where it may.
     pub(crate) fn remove_one(&mut self, fs: &dyn Fs, path: &Path) -> pkv_fs::Result<()> {
-        let may_hold = self.space.0.len() < self.held_max;
-        let file = may_hold.then(|| fs.open(path, Access::Read));
+        let file = self.open(fs, path);
         fs.remove(path)?;
-        if let Some(Ok(file)) = file {
-            self.space.0.push(file);
-        }
+        self.space.0.extend(file);
         Ok(())
+    }
+
+    /// Opens a file whose space may be held. If one cannot be opened, the process may be short of files, and none is held any
+    /// more.
+    fn open(&mut self, fs: &dyn Fs, path: &Path) -> Option<Arc<dyn File>> {
+        if self.space.0.len() >= self.held_max {
+            return None;
+        }
+        let open = || fs.open(path, Access::Read).ok();
+        if self.spare.is_none() {
+            self.spare = open();
+        }
+        let file = self.spare.is_some().then(open).flatten();
+        if file.is_none() {
+            self.held_max = 0;
+            self.spare = None;
+            self.space = HeldSpace::default();
+        }
+        file
+    }
+
+    /// Leaves a file to the next call, if it has any open.
+    pub(crate) fn spare_a_file(&mut self) {
+        self.spare = None;
+    }
+
+    /// What it holds.
+    pub(crate) fn into_space(self) -> HeldSpace {
+        self.space
     }
 }

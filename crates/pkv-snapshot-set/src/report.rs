@@ -93,7 +93,8 @@ pub struct Purged {
 /// more where the disk is told of it (`discard`): with nothing locked that others wait for.
 ///
 /// It has the files open: a file system gives the space of a file back when it has no name any more and nobody has it open. A
-/// process that ends gives it back.
+/// process that ends gives it back. Network file systems and those in user space give such a file a hidden name of their own
+/// until then, which stays if the machine fails; to a set it is foreign.
 #[derive(Debug, Default)]
 #[must_use = "dropped with a lock held, it keeps others waiting"]
 pub struct HeldSpace(pub(crate) Vec<Arc<dyn File>>);

@@ -1,10 +1,13 @@
 //! What cannot be purged goes with a later purge.
 #![expect(clippy::expect_used, reason = "a failure in a helper fails the test")]
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use pkv_fs::{Fs, Op};
+use pkv_fs::{Access, Entry, File, Fs, Lock, Op, Segment, SegmentWay};
 use pkv_sim::{Fault, FaultKind, SimFs};
 use pkv_snapshot_set::{FileSnapshotSet, Options, PublishReport, SnapshotSet, SnapshotType};
 
@@ -60,4 +63,154 @@ fn of_a_purge_by_steps_too_and_what_cannot_be_opened_goes_all_the_same() {
     let is_done: Vec<_> = purged.iter().map(|purged| purged.is_done).collect();
     assert_eq!(is_done, [false, false, false, true, true]);
     assert_eq!(fs.paths().len(), 3, "a snapshot, the lock and the foreign file: {:?}", fs.paths());
+}
+
+/// A process that may have only so many files open.
+#[derive(Debug)]
+struct Few {
+    fs: Arc<SimFs>,
+    left: Arc<AtomicUsize>,
+}
+
+impl Few {
+    fn take(&self, op: Op, path: &Path) -> pkv_fs::Result<Taken> {
+        let taken =
+            self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        match taken {
+            Ok(_) => Ok(Taken(Arc::clone(&self.left))),
+            Err(_) => Err(pkv_fs::Error::new(op, path, io::Error::from(ErrorKind::Other))),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Taken(Arc<AtomicUsize>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+struct FewFile {
+    file: Arc<dyn File>,
+    _taken: Taken,
+}
+
+impl File for FewFile {
+    fn len(&self) -> pkv_fs::Result<u64> {
+        self.file.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> pkv_fs::Result<usize> {
+        self.file.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> pkv_fs::Result<()> {
+        self.file.write_at(offset, bytes)
+    }
+
+    fn preallocate(&self, bytes: u64) -> pkv_fs::Result<()> {
+        self.file.preallocate(bytes)
+    }
+
+    fn set_len(&self, bytes: u64) -> pkv_fs::Result<()> {
+        self.file.set_len(bytes)
+    }
+
+    fn sync_data(&self) -> pkv_fs::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn segment(&self, bytes: u64, way: SegmentWay) -> pkv_fs::Result<Arc<dyn Segment>> {
+        self.file.segment(bytes, way)
+    }
+}
+
+impl Fs for Few {
+    fn create_dir(&self, dir: &Path) -> pkv_fs::Result<bool> {
+        self.fs.create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> pkv_fs::Result<Vec<Entry>> {
+        self.take(Op::List, dir)?;
+        self.fs.list(dir)
+    }
+
+    fn create_new(&self, path: &Path) -> pkv_fs::Result<Arc<dyn File>> {
+        let _taken = self.take(Op::Create, path)?;
+        Ok(Arc::new(FewFile { file: self.fs.create_new(path)?, _taken }))
+    }
+
+    fn open(&self, path: &Path, access: Access) -> pkv_fs::Result<Arc<dyn File>> {
+        let _taken = self.take(Op::Open, path)?;
+        Ok(Arc::new(FewFile { file: self.fs.open(path, access)?, _taken }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> pkv_fs::Result<()> {
+        self.fs.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> pkv_fs::Result<()> {
+        self.fs.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> pkv_fs::Result<()> {
+        self.take(Op::SyncDir, dir)?;
+        self.fs.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path, wait: Duration) -> pkv_fs::Result<Box<dyn Lock>> {
+        self.fs.lock(path, wait)
+    }
+
+    fn can_map(&self, dir: &Path) -> pkv_fs::Result<bool> {
+        self.fs.can_map(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> pkv_fs::Result<Option<u64>> {
+        self.fs.free_bytes(dir)
+    }
+
+    fn random_u64(&self) -> u64 {
+        self.fs.random_u64()
+    }
+
+    fn unix_time_ms(&self) -> u64 {
+        self.fs.unix_time_ms()
+    }
+}
+
+/// A purge has files open, and then the folder has to be opened for its sync: if that failed the set would be stopped.
+#[test]
+fn a_purge_leaves_a_file_to_the_sync_behind_it() {
+    for left in 1..12 {
+        let fs = SimFs::new(5);
+        fs.plant(Path::new("/data/other"), b"the parent folder is there");
+        let files = Arc::new(AtomicUsize::new(100));
+        let few: Arc<dyn Fs> = Arc::new(Few { fs: fs.clone(), left: Arc::clone(&files) });
+        let options = Options::new().create(true).hold_dropped(100);
+        let open = || FileSnapshotSet::open_with(Arc::clone(&few), DIR, options);
+        let mut set = open().expect("open");
+        set.create_or_get_snapshot(SnapshotType::Diff, 8, false).expect("a diff");
+        drop(publish(&mut set, false));
+        files.store(left, Ordering::SeqCst);
+        let purged = set.purge_some(100).expect("usable");
+        assert!(purged.error.is_none(), "{left} files: {:?}", purged.error);
+        assert_eq!(purged.removed.len(), 8);
+        // One of them for the sync.
+        assert_eq!(purged.space.is_empty(), left < 9, "{left} files");
+        drop(purged);
+        assert_eq!(files.load(Ordering::SeqCst), left);
+
+        // The same of an opening.
+        files.store(100, Ordering::SeqCst);
+        set.create_or_get_snapshot(SnapshotType::Pending, 8, false).expect("a pending one");
+        set.close();
+        files.store(left, Ordering::SeqCst);
+        let mut set = open().expect("opens again");
+        assert_eq!(set.take_held_space().is_empty(), left < 9, "{left} files");
+        assert_eq!(files.load(Ordering::SeqCst), left);
+    }
 }

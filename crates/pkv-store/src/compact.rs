@@ -13,7 +13,7 @@ use pkv_format::{
     push_record,
 };
 use pkv_fs::{Access, File};
-use pkv_snapshot_set::{HeldSpace, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
+use pkv_snapshot_set::{SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
 
 use crate::core::Core;
 use crate::error::{Error, Result};
@@ -147,16 +147,16 @@ impl Core {
     /// 4. The log is synced up to the last write that the copies may contain: a snapshot must never be
     ///    ahead of the log that leads to it.
     /// 5. The set renames the files; its first rename is **the commit point**.
-    /// 6. What is obsolete is removed, some files at a time. Their space is given back with nothing locked: for a large
-    ///    snapshot that takes long, up to seconds, in which logs must be made and a writer may need one. Of the last files
-    ///    `give_back` does it.
+    /// 6. What is obsolete is removed, some files at a time. The space of the last ones is still held when this returns:
+    ///    to give back that of a large snapshot takes long, up to seconds, in which logs must be made and writers may need one.
+    ///    So it is done with nothing locked that they wait for, by the caller.
     ///
     /// What an instant opening has left for later is loaded before, and space that is still held is given back. A failure before the commit point drops the pending files; the logs are all still there.
-    pub(crate) fn compact(&self, give_back: impl FnOnce(HeldSpace)) -> Result<u64> {
+    pub(crate) fn compact(&self) -> Result<u64> {
         let _one_at_a_time = self.compaction.running.lock();
         self.check_going_on()?;
         // Of what the one before has replaced: else three snapshots would be on the disk.
-        self.folder.give_space_back();
+        self.folder.space.give_back();
         self.load_all(|| self.check_going_on())?;
         let started = Instant::now();
         // 1. and 2.
@@ -179,7 +179,7 @@ impl Core {
         // 5.
         self.publish(ordinal)?;
         // 6.
-        self.purge(give_back);
+        self.purge();
         let Pending { under_way, rotated, .. } = pending;
         drop(under_way);
         self.log.snapshot_published(&rotated);
@@ -337,7 +337,9 @@ impl Core {
             if self.compaction.is_closing() {
                 return;
             }
-            match self.compact(drop) {
+            let compacted = self.compact();
+            self.folder.space.give_back();
+            match compacted {
                 Ok(_) => retry = RETRY_MIN,
                 Err(_) if self.compaction.check().is_err() || self.log.poisoned().is_some() => {
                     return;

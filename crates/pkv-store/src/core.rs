@@ -21,7 +21,7 @@
 //!
 //! `Pace::state`, the turns of the threads that write a snapshot, is taken with none of 2 to 7 held and takes none.
 //!
-//! `Folder::space` is taken under 1 or alone, takes none, and is held while space is given back.
+//! `Space::giving`, held while space is given back, is taken under 1 or alone, and `Space::held` under it or alone.
 //!
 //! `get_many` holds shards in no order, and waits for none of them while it does.
 //!
@@ -40,7 +40,7 @@ use crate::compact::Compaction;
 use crate::error::{Error, Holder, Result};
 use crate::events;
 use crate::expiry::{self, Expiry};
-use crate::folder::{Folder, Identity};
+use crate::folder::{Folder, HELD_FILES_MAX, Identity};
 use crate::health::{Cause, Health};
 use crate::log::{Log, LogSettings, LogStart};
 use crate::map::Map;
@@ -284,8 +284,9 @@ impl Core {
         if is_small && self.options.background && self.compaction_due() {
             // Else a store that is opened for moments only would never get one done, and leave a log for
             // each. A failure is no failure of the close: the logs are all there.
-            let _ = self.compact(drop);
+            let _ = self.compact();
         }
+        self.folder.space.give_back();
         let ended = self.log.end();
         self.log.finish_callbacks();
         self.log.tell_watches();
@@ -347,8 +348,8 @@ const SWEEP_THREAD: &str = "pkv-sweep";
 /// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.
 const COMPACTED_BY_CLOSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Of so many files of an interrupted snapshot the space is given back behind the opening: of 8 GiB, as a rule.
-const DROPPED_FILES_HELD: usize = 256;
+/// A disk with so much room needs no space back before the folder is repaired.
+const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Both names together must fit a file's header.
 fn check_schemas(types: &Types) -> Result<()> {
@@ -366,10 +367,16 @@ fn open_set(options: &Options, dir: &Path) -> Result<FileSnapshotSet> {
     let settings = pkv_snapshot_set::Options::new()
         .create(options.create)
         .lock_wait(options.lock_timeout)
-        .hold_dropped(DROPPED_FILES_HELD)
+        .hold_dropped(HELD_FILES_MAX)
         .keep_backups(usize::try_from(options.keep_backups).unwrap_or(usize::MAX));
     match FileSnapshotSet::open_with(Arc::clone(&options.fs), dir, settings) {
-        Ok(set) => Ok(set),
+        Ok(mut set) => {
+            let free_bytes = options.fs.free_bytes(dir).ok().flatten();
+            if free_bytes.is_none_or(|free_bytes| free_bytes < ROOM_BYTES) {
+                drop(set.take_held_space());
+            }
+            Ok(set)
+        }
         Err(pkv_snapshot_set::Error::Locked { path }) => {
             let holder = read_word(&*options.fs, &path);
             Err(Error::Locked { path, holder })

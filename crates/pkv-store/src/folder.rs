@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use pkv_format::{FRAMES_OFFSET, FileHeader, FileKind, FileSeed};
 use pkv_fs::{Access, File, Fs, Op};
-use pkv_snapshot_set::{
-    FileSnapshotSet, HeldSpace, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType,
-};
+use pkv_snapshot_set::{FileSnapshotSet, SnapshotInfo, SnapshotOrdinal, SnapshotSet, SnapshotType};
 
 use crate::error::{Error, Result};
+use crate::space::Space;
 use crate::sync::{Mutex, MutexGuard};
+
+/// Of so many removed files space is held at once: they are open until then.
+pub(crate) const HELD_FILES_MAX: usize = 64;
 
 /// Whether a sync failed, after which nobody knows what the disk holds and nothing more may be written.
 pub(crate) fn is_failed_sync(error: &Error) -> bool {
@@ -49,8 +51,8 @@ pub(crate) struct Folder {
     pub(crate) dir: PathBuf,
     pub(crate) identity: Identity,
     set: Mutex<Option<FileSnapshotSet>>,
-    /// Of files that were removed, to be given back. Locked while that is done, so that who needs it can wait.
-    space: Mutex<HeldSpace>,
+    /// Of files that were removed.
+    pub(crate) space: Space,
     /// Held while a log is made or taken into use by compaction: the order of ordinals depends on it.
     creation: Mutex<()>,
 }
@@ -74,31 +76,10 @@ impl Folder {
         mut set: FileSnapshotSet,
     ) -> Self {
         let dir = dir.to_path_buf();
-        let space = Mutex::new(set.take_held_space());
+        let space = Space::default();
+        space.hold(set.take_held_space());
         let (set, creation) = (Mutex::new(Some(set)), Mutex::new(()));
         Self { fs, dir, identity, set, space, creation }
-    }
-
-    /// Adds to the space that is to be given back.
-    pub(crate) fn hold_space(&self, more: HeldSpace) {
-        self.space.lock().append(more);
-    }
-
-    /// Whether there is any.
-    pub(crate) fn holds_space(&self) -> bool {
-        !self.space.lock().is_empty()
-    }
-
-    /// Gives back all space of removed files that is held, or waits until another thread has done so. Returns whether there was
-    /// any. May take seconds: for threads that nobody waits for, and for who needs the space.
-    pub(crate) fn give_space_back(&self) -> bool {
-        let (mut space, has_waited) = match self.space.try_lock() {
-            Some(space) => (space, false),
-            None => (self.space.lock(), true),
-        };
-        let was_held = !space.is_empty();
-        drop(std::mem::take(&mut *space));
-        was_held || has_waited
     }
 
     /// Keeps others from making logs.
@@ -133,6 +114,7 @@ impl Folder {
         if let Some(mut set) = self.set.try_lock() {
             drop(set.take());
         }
+        self.space.forget_in_child();
     }
 
     /// The header that a file of this store must have.
@@ -201,8 +183,9 @@ impl Folder {
         })
     }
 
-    /// Removes the files of one ordinal.
+    /// Removes the files of one ordinal. Their space is given back with the set unlocked.
     pub(crate) fn remove(&self, ordinal: u64) -> Result<()> {
-        self.with_set(|set| Ok(set.remove_snapshot(SnapshotOrdinal(ordinal))?))
+        let ordinal = SnapshotOrdinal(ordinal);
+        self.with_set(|set| Ok(set.remove_snapshot_holding(ordinal, HELD_FILES_MAX)?)).map(drop)
     }
 }

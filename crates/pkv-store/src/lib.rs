@@ -32,6 +32,7 @@ mod read_only;
 mod recover;
 mod reentry;
 mod salvage;
+mod space;
 mod stats;
 mod store;
 mod sync;

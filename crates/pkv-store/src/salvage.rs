@@ -213,7 +213,7 @@ pub fn salvage(
     };
     let core = Core::create(options, destination, identity, contents.map)?;
     // 3.
-    let written = core.compact(drop).map(drop);
+    let written = core.compact().map(drop);
     let closed = core.close();
     written.and(closed).map(|()| report)
 }

@@ -234,8 +234,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "the space of a purge is given back with the set locked",
         file: PRUNE,
-        find: "Removal::holding(files_max.max(1), files_max)",
-        replace: "Removal::holding(files_max.max(1), 0)",
+        find: "Removal::holding(files_max, files_max)",
+        replace: "Removal::holding(files_max, 0)",
         catch: store(&["purging::writers_do_not_wait"]),
     },
     Mutant {
@@ -248,15 +248,29 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "space that comes later is missed",
         file: RESERVE,
-        find: "            if MutexGuard::unlocked(&mut tail, || self.folder.give_space_back()) {",
+        find: "            if self.folder.space.is_on_its_way() {",
         replace: "            if false {",
         catch: store(&["purging::a_disk_that_is_full"]),
     },
     Mutant {
+        name: "a log that found the disk full is not tried again when space has come",
+        file: KEEPER,
+        find: "            if !self.folder.space.give_back() {",
+        replace: "            if !self.folder.space.give_back() || true {",
+        catch: store(&["purging::what_another_caller"]),
+    },
+    Mutant {
+        name: "a purge leaves no file to the sync behind it",
+        file: PRUNE,
+        find: "        removal.spare_a_file();\n        self.sync_dir()?;\n        Ok(false)",
+        replace: "        self.sync_dir()?;\n        Ok(false)",
+        catch: Tests { package: "pkv-snapshot-set", target: "purge", names: &[], cfg: None },
+    },
+    Mutant {
         name: "an opening waits for the space of an interrupted snapshot",
         file: CORE,
-        find: ".hold_dropped(DROPPED_FILES_HELD)",
-        replace: ".hold_dropped(DROPPED_FILES_HELD * 0)",
+        find: ".hold_dropped(HELD_FILES_MAX)",
+        replace: ".hold_dropped(HELD_FILES_MAX * 0)",
         catch: store(&["purging::an_opening_does_not"]),
     },
     Mutant {

@@ -133,15 +133,25 @@ impl Log {
 
     /// Prepares the next segment, of a size that is enough for a frame of so many bytes, and offers it.
     pub(super) fn prepare_next(&self, frame_bytes: u64, segment_bytes: u64) -> Result<()> {
-        let creation = self.folder.creation();
-        {
-            let tail = self.tail.lock();
-            tail.check_open()?;
-            if tail.next.as_ref().is_some_and(|next| next.fits(frame_bytes)) {
-                return Ok(());
+        let (creation, made) = loop {
+            let creation = self.folder.creation();
+            {
+                let tail = self.tail.lock();
+                tail.check_open()?;
+                if tail.next.as_ref().is_some_and(|next| next.fits(frame_bytes)) {
+                    return Ok(());
+                }
             }
-        }
-        let made = self.prepare(segment_bytes);
+            let made = self.prepare(segment_bytes);
+            if !matches!(made, Err(Error::Fs(ref error)) if error.is_full()) {
+                break (creation, made);
+            }
+            // The disk is full, but for what was removed.
+            drop(creation);
+            if !self.folder.space.give_back() {
+                break (self.folder.creation(), made);
+            }
+        };
         let mut tail = self.tail.lock();
         let (outcome, unused) = match made {
             Ok(prepared) => {

@@ -39,12 +39,15 @@ impl Log {
             if may_have(wished_bytes) {
                 return Some(wished_bytes);
             }
-            // What was removed may have left its space behind, which is worth a wait.
-            if MutexGuard::unlocked(&mut tail, || self.folder.give_space_back()) {
-                continue;
-            }
             if may_have(smallest_bytes) {
                 return Some(smallest_bytes);
+            }
+            if self.folder.space.is_on_its_way() {
+                // Who waits for a log waits for it, too.
+                tail.unavailable = None;
+                if MutexGuard::unlocked(&mut tail, || self.folder.space.give_back()) {
+                    continue;
+                }
             }
             // Waiting for what cannot come would be of no use to anybody.
             let helps = tail.last_seq > tail.snapshot_seq && tail.compaction_failing.is_none();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use pkv_fs::{Fs, Op};
@@ -96,9 +96,15 @@ impl Space {
         self.state.lock().unwrap().is_full
     }
 
-    fn keep(&self, is_kept: bool) {
-        self.state.lock().unwrap().is_kept = is_kept;
-        self.changed.notify_all();
+    /// Keeps it until what this returns is dropped: at the latest when a test fails, whose store would wait for it.
+    fn keep(self: &Arc<Self>) -> Kept {
+        self.state.lock().unwrap().is_kept = true;
+        Kept(Arc::clone(self))
+    }
+
+    /// The disk is full until some is given back.
+    fn fill(&self) {
+        self.state.lock().unwrap().is_full = true;
     }
 
     /// Until somebody waits for it.
@@ -111,6 +117,17 @@ impl Space {
 
     fn given_back(&self) -> usize {
         self.state.lock().unwrap().given_back
+    }
+}
+
+#[derive(Debug)]
+struct Kept(Arc<Space>);
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_kept = false;
+        self.0.changed.notify_all();
     }
 }
 
@@ -145,26 +162,27 @@ fn expected(round: u64) -> Contents {
 fn writers_do_not_wait_for_the_space_of_the_snapshot_before() {
     let place = Place::new();
     let (store, space) = with_snapshot(&place, small().snapshot_shards(3));
-    space.keep(true);
+    let kept = space.keep();
     let compacting = Arc::clone(&store);
     let compaction = std::thread::spawn(move || compacting.compact().unwrap());
     space.wait();
     let writing = Arc::clone(&store);
     in_time("writes of several segments", move || write(&writing, 1));
     assert_eq!(space.given_back(), 0, "it was waited for");
-    space.keep(false);
+    drop(kept);
     compaction.join().unwrap();
     assert_eq!(contents(&store), expected(1));
 }
 
-/// Who asks for a snapshot has it when it is published and the files before it are gone; their space may come later.
+/// Who asks for a snapshot has it when it is published and the files before it are gone; their space may come later. A close
+/// does not leave it to others.
 #[test]
-fn who_compacts_by_hand_does_not_wait_for_that_space() {
+fn who_compacts_by_hand_does_not_wait_for_that_space_and_who_closes_does() {
     let place = Place::new();
     let (store, space) = with_snapshot(&place, small().snapshot_shards(3));
     for round in 1..3 {
         write(&store, round);
-        space.keep(true);
+        let _kept = space.keep();
         let compacting = Arc::clone(&store);
         let ordinal = in_time("a compaction", move || compacting.compact().unwrap());
         space.wait();
@@ -172,19 +190,46 @@ fn who_compacts_by_hand_does_not_wait_for_that_space() {
         let of_another = |name: &&String| !name.contains(&format!("snapshot_{ordinal}_"));
         assert_eq!(image.named("full").iter().filter(of_another).count(), 0, "{image:?}");
         assert!(image.named("diff").len() <= 2, "{image:?}");
-        space.keep(false);
-        eventually("the space", || space.given_back() == 3 * usize::try_from(round).unwrap());
     }
-    // What is closed holds nothing any more.
-    space.keep(true);
+    eventually("the space", || space.given_back() == 6);
+    let kept = space.keep();
     store.compact().unwrap();
     space.wait();
-    let closing = Arc::clone(&store);
-    let close = std::thread::spawn(move || Arc::into_inner(closing).map(ByteStore::close));
+    let store = Arc::into_inner(store).unwrap();
+    let close = std::thread::spawn(move || store.close().unwrap());
     std::thread::sleep(Duration::from_millis(50));
-    assert_eq!(space.given_back(), 6);
-    space.keep(false);
+    assert!(!close.is_finished());
+    drop(kept);
     close.join().unwrap();
+    assert_eq!(space.given_back(), 9);
+}
+
+#[test]
+fn a_snapshot_of_many_files_goes_in_turns() {
+    let place = Place::new();
+    for background in [true, false] {
+        let options = small().map_shards(256).snapshot_shards(150).background(background);
+        let (store, space) = with_snapshot(&place, options);
+        let before = space.given_back();
+        let ordinal = store.compact().unwrap();
+        let image = Image::of(&place.store());
+        assert_eq!(image.named("full").len(), 150, "{image:?}");
+        assert!(image.named("full").iter().all(|name| name.contains(&format!("_{ordinal}_"))));
+        eventually("the space", || space.given_back() == before + 150);
+        assert_eq!(contents(&store), expected(0));
+    }
+}
+
+/// Writes several segments to a disk that is full until the space that is on its way is there.
+fn write_while_full(store: &Arc<ByteStore>, space: &Space, kept: Kept, round: u64) {
+    space.fill();
+    let writing = Arc::clone(store);
+    let writer = std::thread::spawn(move || write(&writing, round));
+    std::thread::sleep(Duration::from_millis(100));
+    assert!(!writer.is_finished(), "several segments on a full disk");
+    drop(kept);
+    in_time("writes to a disk with room", move || writer.join().unwrap());
+    assert_eq!(contents(store), expected(round));
 }
 
 /// Space that comes later must not be missed: a write would find the disk full, or a snapshot be written in vain.
@@ -192,17 +237,36 @@ fn who_compacts_by_hand_does_not_wait_for_that_space() {
 fn a_disk_that_is_full_of_what_was_removed_is_waited_for() {
     let place = Place::new();
     let (store, space) = with_snapshot(&place, small().snapshot_shards(3));
-    space.keep(true);
+    let kept = space.keep();
     store.compact().unwrap();
-    space.state.lock().unwrap().is_full = true;
-    let writing = Arc::clone(&store);
-    let writer = std::thread::spawn(move || write(&writing, 1));
-    std::thread::sleep(Duration::from_millis(100));
-    assert!(!writer.is_finished(), "several segments on a full disk");
-    space.keep(false);
-    in_time("writes to a disk with room", move || writer.join().unwrap());
-    assert_eq!(contents(&store), expected(1));
+    write_while_full(&store, &space, kept, 1);
     assert_eq!(store.stats().snapshots, 2);
+}
+
+/// The same where there are no threads, and another caller compacts.
+#[test]
+fn what_another_caller_has_removed_is_waited_for() {
+    let place = Place::new();
+    let (store, space) = with_snapshot(&place, small().snapshot_shards(3).background(false));
+    let kept = space.keep();
+    let compacting = Arc::clone(&store);
+    let compaction = std::thread::spawn(move || compacting.compact().unwrap());
+    space.wait();
+    write_while_full(&store, &space, kept, 1);
+    compaction.join().unwrap();
+}
+
+/// And of a compaction in the background.
+#[test]
+fn what_the_background_has_removed_is_waited_for() {
+    let place = Place::new();
+    let options = small().snapshot_shards(3).compact_log_bytes_min(1 << 20).compact_log_percent(10);
+    let (store, space) = with_snapshot(&place, options);
+    let kept = space.keep();
+    // The logs hold a megabyte again.
+    (1..3).for_each(|round| write(&store, round));
+    space.wait();
+    write_while_full(&store, &space, kept, 3);
 }
 
 /// An opening behind a crash waited for the space of the snapshot that had been in the making.
@@ -217,7 +281,7 @@ fn an_opening_does_not_wait_for_the_space_of_an_interrupted_snapshot() {
             write_file(&place.store().join(name), &blob(shard, 4000));
         }
         let given_back = space.given_back();
-        space.keep(background);
+        let kept = background.then(|| space.keep());
         let options = small().background(background).file_system(space.file_system());
         let path = place.store();
         let store = in_time("an opening", move || ByteStore::open(path, &options).unwrap());
@@ -227,8 +291,8 @@ fn an_opening_does_not_wait_for_the_space_of_an_interrupted_snapshot() {
             space.wait();
             assert_eq!(contents(&store), expected(0));
             assert_eq!(space.given_back(), given_back);
-            space.keep(false);
         }
+        drop(kept);
         eventually("the space", || space.given_back() == given_back + 3);
     }
 }
