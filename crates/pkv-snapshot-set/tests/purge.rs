@@ -139,13 +139,13 @@ impl Fs for Few {
     }
 
     fn create_new(&self, path: &Path) -> pkv_fs::Result<Arc<dyn File>> {
-        let _taken = self.take(Op::Create, path)?;
-        Ok(Arc::new(FewFile { file: self.fs.create_new(path)?, _taken }))
+        let taken = self.take(Op::Create, path)?;
+        Ok(Arc::new(FewFile { file: self.fs.create_new(path)?, _taken: taken }))
     }
 
     fn open(&self, path: &Path, access: Access) -> pkv_fs::Result<Arc<dyn File>> {
-        let _taken = self.take(Op::Open, path)?;
-        Ok(Arc::new(FewFile { file: self.fs.open(path, access)?, _taken }))
+        let taken = self.take(Op::Open, path)?;
+        Ok(Arc::new(FewFile { file: self.fs.open(path, access)?, _taken: taken }))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> pkv_fs::Result<()> {
