@@ -400,7 +400,7 @@ fn a_failed_compaction_changes_nothing_and_is_tried_again() {
 fn hopeless(attempts: &Arc<AtomicUsize>) -> pkv_store::Options {
     let attempts = Arc::clone(attempts);
     small().file_system(HookFs::hooked(move |op, path| {
-        if op == Op::Open && path.to_str().is_some_and(|path| path.ends_with("pending.bin")) {
+        if op == Op::Write && path.to_str().is_some_and(|path| path.ends_with("pending.bin")) {
             attempts.fetch_add(1, Ordering::Relaxed);
             return Err(std::io::Error::other("on purpose"));
         }
