@@ -14,7 +14,7 @@ use crate::name::LOCK_FILE_NAME;
 use crate::prune::Removal;
 use crate::set::{self, Judgement, Remains};
 use crate::{
-    Error, HeldSpace, PublishReport, Report, Scan, SnapshotFileName, SnapshotInfo, SnapshotOrdinal,
+    Error, PublishReport, Report, Scan, SnapshotFileName, SnapshotInfo, SnapshotOrdinal,
     SnapshotSet, SnapshotType,
 };
 
@@ -27,7 +27,7 @@ pub struct Options {
     create: bool,
     lock_wait: Duration,
     keep_backups: usize,
-    dropped_held: usize,
+    leave_dropped: bool,
 }
 
 impl Options {
@@ -63,12 +63,12 @@ impl Options {
         self
     }
 
-    /// Of how many files, at most, that opening removes the space is not given back by it: for an opening that is not to wait
-    /// for what a crash has left of a large snapshot. Zero by default. It is given back when what
-    /// [`FileSnapshotSet::take_held_space`] returns is dropped, or the set.
+    /// Whether opening leaves the files of the pending snapshots that it drops to
+    /// [`FileSnapshotSet::purge_dropped_some`], for an opening that is not to wait for their space: a crash may leave a large
+    /// snapshot half made. Until then they count for nothing, and another opening drops them again. Off by default.
     #[must_use]
-    pub fn hold_dropped(mut self, files_max: usize) -> Self {
-        self.dropped_held = files_max;
+    pub fn leave_dropped(mut self, leave: bool) -> Self {
+        self.leave_dropped = leave;
         self
     }
 }
@@ -96,8 +96,6 @@ pub struct FileSnapshotSet {
     highest_ordinal: SnapshotOrdinal,
     report: Report,
     stopped: Option<String>,
-    /// Of what opening removed.
-    held_space: HeldSpace,
     fork: ForkGuard,
     lock: Box<dyn Lock>,
 }
@@ -115,7 +113,8 @@ impl FileSnapshotSet {
     /// 1. Lock. Before anything is looked at, so that nobody changes what is found.
     /// 2. Scan and judge. An inconsistency ends the opening here, with nothing changed.
     /// 3. Sync the folder, so that no name that is relied on from here can vanish in a power cut.
-    /// 4. Repair: finish an interrupted publish, drop pending files and an interrupted creation.
+    /// 4. Repair: finish an interrupted publish, remove pending files (see [`Options::leave_dropped`]) and an interrupted
+    ///    creation.
     /// 5. Sync the folder, if anything was repaired.
     ///
     /// A crash at any point leaves a folder that opens. [`FileSnapshotSet::report`] says what was done.
@@ -154,17 +153,17 @@ impl FileSnapshotSet {
         fs.sync_dir(&dir)?;
 
         // 4.
-        let dropped = || pendings.iter().chain(&interrupted_creation);
+        let (left, removed) =
+            if options.leave_dropped { (pendings, Vec::new()) } else { (Vec::new(), pendings) };
+        let dropped = || removed.iter().chain(&interrupted_creation);
         for rename in &renames {
             fs.rename(&rename.from, &rename.to)?;
         }
-        let mut removal = Removal::holding(usize::MAX, options.dropped_held);
         for path in dropped().flat_map(|remains| &remains.paths) {
-            removal.remove_one(&*fs, path)?;
+            fs.remove(path)?;
         }
 
         // 5.
-        removal.spare_a_file();
         if !renames.is_empty() || dropped().next().is_some() {
             fs.sync_dir(&dir)?;
         }
@@ -179,11 +178,10 @@ impl FileSnapshotSet {
             dir,
             keep_backups: options.keep_backups,
             snapshots,
-            remains,
+            remains: left.into_iter().chain(remains).collect(),
             highest_ordinal: highest_ordinal.unwrap_or(SnapshotOrdinal(0)),
             report,
             stopped: None,
-            held_space: removal.into_space(),
             fork: ForkGuard::new(),
             lock,
         })
@@ -208,11 +206,6 @@ impl FileSnapshotSet {
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
-    }
-
-    /// The space of the files that opening removed, as far as [`Options::hold_dropped`] says.
-    pub fn take_held_space(&mut self) -> HeldSpace {
-        std::mem::take(&mut self.held_space)
     }
 
     /// All complete snapshots and the pending ones made since opening, ascending.
@@ -255,19 +248,6 @@ impl FileSnapshotSet {
     /// [`Error::NotFound`], [`Error::NotRemovable`]. If a file cannot be removed, the snapshot goes on
     /// counting unless another of its files is gone already.
     pub fn remove_snapshot(&mut self, ordinal: SnapshotOrdinal) -> Result<(), Error> {
-        self.remove_snapshot_holding(ordinal, 0).map(drop)
-    }
-
-    /// The same, but that the space of its files, of so many at most, is given back when the answer is dropped: as with
-    /// [`FileSnapshotSet::purge_some`].
-    ///
-    /// # Errors
-    /// As of [`FileSnapshotSet::remove_snapshot`].
-    pub fn remove_snapshot_holding(
-        &mut self,
-        ordinal: SnapshotOrdinal,
-        files_max: usize,
-    ) -> Result<HeldSpace, Error> {
         // 1.
         self.check_usable()?;
         let dir = || self.dir.clone();
@@ -295,13 +275,10 @@ impl FileSnapshotSet {
         }
 
         // 3.
-        let mut removal = Removal::holding(usize::MAX, files_max);
-        self.remove_files(ordinal, &mut removal)?;
+        self.remove_files(snapshot_type, ordinal, &mut Removal::of_all())?;
 
         // 4.
-        removal.spare_a_file();
-        self.sync_dir()?;
-        Ok(removal.into_space())
+        self.sync_dir()
     }
 
     /// The lock file, for what the holder wants to leave in it. The set itself neither reads nor writes it.
@@ -344,7 +321,7 @@ impl FileSnapshotSet {
             .filter(|&ordinal| latest.is_none_or(|latest| ordinal > latest))
             .collect();
         for &ordinal in &in_the_way {
-            self.remove_files(ordinal, &mut Removal::of_all())?;
+            self.remove_files(SnapshotType::Diff, ordinal, &mut Removal::of_all())?;
         }
         if !in_the_way.is_empty() {
             self.sync_dir()?;
@@ -391,7 +368,7 @@ impl FileSnapshotSet {
         paths: Vec<PathBuf>,
     ) {
         self.remains.push(Remains { snapshot_type, ordinal, paths });
-        if self.remove_files(ordinal, &mut Removal::of_all()).is_ok() {
+        if self.remove_files(snapshot_type, ordinal, &mut Removal::of_all()).is_ok() {
             // A failure stops the set, so every later call reports it.
             let _ = self.sync_dir();
         }

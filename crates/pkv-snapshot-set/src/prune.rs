@@ -17,8 +17,8 @@ use crate::{
 };
 
 impl FileSnapshotSet {
-    /// Removes some of what the publishes so far have made obsolete, at most `files_max` files (and one at least), and leaves it to the caller
-    /// when the space of these is given back. All of it goes step by step: until [`Purged::is_done`].
+    /// Removes some of what is obsolete, at most `files_max` files (and one at least), and leaves it to the caller when the
+    /// space of these is given back. All of it goes step by step: until [`Purged::is_done`].
     ///
     /// [`FileSnapshotSet::publish`] can do the same. But to give back the space of a large file takes long, and meanwhile
     /// nobody else gets at the set. Here each file is opened before its name is removed, which takes some microseconds, and
@@ -26,26 +26,73 @@ impl FileSnapshotSet {
     /// opened, all are removed with their space.
     ///
     /// Obsolete are the full snapshots and diffs below the oldest full snapshot that
-    /// [`Options::keep_backups`](crate::Options::keep_backups) keeps, and the pending snapshots below the latest full one.
-    /// Oldest first; full snapshots go, and are gone for good, before the first diff.
+    /// [`Options::keep_backups`](crate::Options::keep_backups) keeps, the pending snapshots below the latest full one, and
+    /// what [`FileSnapshotSet::purge_dropped_some`] removes. Oldest first; full snapshots go, and are gone for good, before
+    /// the first diff.
     ///
-    /// Costs an opening and a removal for each file, and one sync of the folder. A crash at any point leaves a folder
-    /// that opens and restores the same state; the space is given back by then.
+    /// Costs an opening and a removal for each file, eight openings more, and one sync of the folder. A crash at any point
+    /// leaves a folder that opens and restores the same state.
     ///
     /// # Errors
     /// [`Error::Stopped`], [`Error::Forked`]: nothing was removed. A removal or a sync that fails is in [`Purged::error`].
     pub fn purge_some(&mut self, files_max: usize) -> Result<Purged, Error> {
-        self.check_usable()?;
         let latest = self.get_latest_full_snapshot().map(|info| info.ordinal);
         let oldest_kept = set::oldest_kept(&self.snapshots, self.keep_backups);
+        let dropped = self.dropped();
+        self.purge_holding(files_max, |snapshot_type, ordinal| match snapshot_type {
+            SnapshotType::Pending => {
+                latest.is_some_and(|latest| ordinal < latest) || dropped.contains(&ordinal)
+            }
+            SnapshotType::Diff | SnapshotType::FullCompleted => {
+                oldest_kept.is_some_and(|oldest| ordinal < oldest)
+            }
+        })
+    }
+
+    /// The same for pending snapshots alone: those that were given up ([`FileSnapshotSet::give_up_pending`]) and those that
+    /// opening dropped and left ([`Options::leave_dropped`](crate::Options::leave_dropped)).
+    ///
+    /// # Errors
+    /// As of [`FileSnapshotSet::purge_some`].
+    pub fn purge_dropped_some(&mut self, files_max: usize) -> Result<Purged, Error> {
+        let dropped = self.dropped();
+        self.purge_holding(files_max, |snapshot_type, ordinal| {
+            snapshot_type == SnapshotType::Pending && dropped.contains(&ordinal)
+        })
+    }
+
+    /// Gives up a pending snapshot: it does not count any more, and its files are removed by the next purge. No file is touched.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
+    pub fn give_up_pending(&mut self, ordinal: SnapshotOrdinal) -> Result<(), Error> {
+        let is_meant = |info: &SnapshotInfo| {
+            info.ordinal == ordinal && info.snapshot_type == SnapshotType::Pending
+        };
+        let Some(index) = self.snapshots.iter().position(is_meant) else {
+            return Err(Error::NotFound { dir: self.dir.clone(), ordinal });
+        };
+        let SnapshotInfo { snapshot_type, ordinal, shard_paths } = self.snapshots.remove(index);
+        self.remains.push(Remains { snapshot_type, ordinal, paths: shard_paths });
+        Ok(())
+    }
+
+    /// The ordinals of pending snapshots that do not count.
+    fn dropped(&self) -> BTreeSet<SnapshotOrdinal> {
+        let pending = |remains: &&Remains| remains.snapshot_type == SnapshotType::Pending;
+        self.remains.iter().filter(pending).map(|remains| remains.ordinal).collect()
+    }
+
+    /// One step of a purge that holds the space of what it removes.
+    fn purge_holding(
+        &mut self,
+        files_max: usize,
+        is_obsolete: impl Fn(SnapshotType, SnapshotOrdinal) -> bool,
+    ) -> Result<Purged, Error> {
+        self.check_usable()?;
         let files_max = files_max.max(1);
         let mut removal = Removal::holding(files_max, files_max);
-        let step = self.purge_step(&mut removal, |snapshot_type, ordinal| {
-            let lowest_kept =
-                if snapshot_type == SnapshotType::Pending { latest } else { oldest_kept };
-            lowest_kept.is_some_and(|kept| ordinal < kept)
-        });
-        let (is_done, error) = match step {
+        let (is_done, error) = match self.purge_step(&mut removal, is_obsolete) {
             Ok(is_done) => (is_done, None),
             Err(error) => (false, Some(error)),
         };
@@ -69,10 +116,11 @@ impl FileSnapshotSet {
     /// Removes pending snapshots and all files of what is not whole.
     pub(crate) fn prune_not_completed(&mut self) -> Result<Vec<PathBuf>, Error> {
         self.check_usable()?;
-        let remains: BTreeSet<_> = self.remains.iter().map(|remains| remains.ordinal).collect();
+        let remains = self.remains.iter().map(|remains| (remains.snapshot_type, remains.ordinal));
+        let remains: Vec<_> = remains.collect();
         let mut removed = Vec::new();
         self.purge(&mut removed, |snapshot_type, ordinal| {
-            snapshot_type == SnapshotType::Pending || remains.contains(&ordinal)
+            snapshot_type == SnapshotType::Pending || remains.contains(&(snapshot_type, ordinal))
         })?;
         Ok(removed)
     }
@@ -103,42 +151,46 @@ impl FileSnapshotSet {
         removal: &mut Removal,
         is_obsolete: impl Fn(SnapshotType, SnapshotOrdinal) -> bool,
     ) -> Result<bool, Error> {
-        let obsolete = [false, true].into_iter().find_map(|diffs| {
-            let whole = self.snapshots.iter().map(|info| (info.snapshot_type, info.ordinal));
-            let remains = self.remains.iter().map(|left| (left.snapshot_type, left.ordinal));
-            let obsolete: BTreeSet<_> = whole
-                .chain(remains)
-                .filter(|&(snapshot_type, ordinal)| {
-                    (snapshot_type == SnapshotType::Diff) == diffs
-                        && is_obsolete(snapshot_type, ordinal)
-                })
-                .map(|(_, ordinal)| ordinal)
-                .collect();
-            (!obsolete.is_empty()).then_some(obsolete)
-        });
-        let Some(obsolete) = obsolete else { return Ok(true) };
-        for ordinal in obsolete {
-            self.remove_files(ordinal, removal)?;
+        let whole = self.snapshots.iter().map(|info| (info.snapshot_type, info.ordinal));
+        let remains = self.remains.iter().map(|left| (left.snapshot_type, left.ordinal));
+        let is_obsolete = |one: &(SnapshotType, SnapshotOrdinal)| is_obsolete(one.0, one.1);
+        let mut obsolete: Vec<_> = whole.chain(remains).filter(is_obsolete).collect();
+        let is_diff = |one: &(SnapshotType, SnapshotOrdinal)| one.0 == SnapshotType::Diff;
+        if !obsolete.iter().all(is_diff) {
+            obsolete.retain(|one| !is_diff(one));
         }
-        removal.spare_a_file();
+        if obsolete.is_empty() {
+            return Ok(true);
+        }
+        obsolete.sort_by_key(|(_, ordinal)| *ordinal);
+        for (snapshot_type, ordinal) in obsolete {
+            self.remove_files(snapshot_type, ordinal, removal)?;
+        }
+        removal.spare_files();
         self.sync_dir()?;
         Ok(false)
     }
 
     /// Removes the files of one snapshot, as many as may go, without a sync. After a failure it goes on counting if all
     /// of its files are still there; otherwise the rest is kept in mind as remains.
+    ///
+    /// By type and ordinal: beside a backup there may be pending files of its ordinal, which are dropped.
     pub(crate) fn remove_files(
         &mut self,
+        snapshot_type: SnapshotType,
         ordinal: SnapshotOrdinal,
         removal: &mut Removal,
     ) -> Result<(), Error> {
         let mut result = Ok(());
         let fs = &*self.fs;
-        for remains in self.remains.iter_mut().filter(|remains| remains.ordinal == ordinal) {
-            result = result.and(removal.remove(fs, &mut remains.paths));
+        for remains in &mut self.remains {
+            if (remains.snapshot_type, remains.ordinal) == (snapshot_type, ordinal) {
+                result = result.and(removal.remove(fs, &mut remains.paths));
+            }
         }
-        let index = self.snapshots.iter().position(|info| info.ordinal == ordinal);
-        if let Some(index) = index
+        let is_meant =
+            |info: &SnapshotInfo| (info.snapshot_type, info.ordinal) == (snapshot_type, ordinal);
+        if let Some(index) = self.snapshots.iter().position(is_meant)
             && let Some(info) = self.snapshots.get_mut(index)
         {
             let count = info.shard_paths.len();
@@ -154,6 +206,9 @@ impl FileSnapshotSet {
     }
 }
 
+/// So many files are left for others to open when as many as may be are held.
+const SPARE_FILES: usize = 8;
+
 /// Files on their way out.
 #[derive(Debug)]
 pub(crate) struct Removal {
@@ -162,9 +217,9 @@ pub(crate) struct Removal {
     /// The space of how many of them is held, at most.
     held_max: usize,
     space: HeldSpace,
-    /// One of those files once more: a process may have only so many files open, and a sync of the folder that cannot open it
-    /// would stop the set.
-    spare: Option<Arc<dyn File>>,
+    /// One of those files some times more: a process may have only so many files open, and a sync of the folder that cannot
+    /// open it would stop the set.
+    spares: Vec<Arc<dyn File>>,
 }
 
 impl Removal {
@@ -174,8 +229,14 @@ impl Removal {
     }
 
     /// Of so many files, where the space of so many is held.
-    pub(crate) fn holding(files_max: usize, held_max: usize) -> Self {
-        Self { removed: Vec::new(), files_max, held_max, space: HeldSpace::default(), spare: None }
+    fn holding(files_max: usize, held_max: usize) -> Self {
+        Self {
+            removed: Vec::new(),
+            files_max,
+            held_max,
+            space: HeldSpace::default(),
+            spares: Vec::new(),
+        }
     }
 
     /// Removes the last of these files, as many as may go, and their paths from the list; up to the first failure.
@@ -195,7 +256,7 @@ impl Removal {
     }
 
     /// Removes a file, and holds its space where it may.
-    pub(crate) fn remove_one(&mut self, fs: &dyn Fs, path: &Path) -> pkv_fs::Result<()> {
+    fn remove_one(&mut self, fs: &dyn Fs, path: &Path) -> pkv_fs::Result<()> {
         let file = self.open(fs, path);
         fs.remove(path)?;
         self.space.0.extend(file);
@@ -209,25 +270,19 @@ impl Removal {
             return None;
         }
         let open = || fs.open(path, Access::Read).ok();
-        if self.spare.is_none() {
-            self.spare = open();
-        }
-        let file = self.spare.is_some().then(open).flatten();
+        let spares_wanted = if self.space.is_empty() { SPARE_FILES } else { 0 };
+        self.spares.extend((0..spares_wanted).map_while(|_| open()));
+        let file = (self.spares.len() == SPARE_FILES).then(open).flatten();
         if file.is_none() {
             self.held_max = 0;
-            self.spare = None;
+            self.spares.clear();
             self.space = HeldSpace::default();
         }
         file
     }
 
-    /// Leaves a file to the next call, if it has any open.
-    pub(crate) fn spare_a_file(&mut self) {
-        self.spare = None;
-    }
-
-    /// What it holds.
-    pub(crate) fn into_space(self) -> HeldSpace {
-        self.space
+    /// Leaves some files to the next call and to others, if it has any open.
+    fn spare_files(&mut self) {
+        self.spares.clear();
     }
 }

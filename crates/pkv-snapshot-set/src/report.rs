@@ -13,7 +13,9 @@ use crate::{Error, Inconsistency, SnapshotInfo, SnapshotOrdinal, set};
 pub struct Report {
     /// Publishes that a crash had interrupted and that were finished, ascending.
     pub rolled_forward: Vec<SnapshotOrdinal>,
-    /// Pending snapshots, whole or not, whose files were removed, ascending.
+    /// Pending snapshots, whole or not, whose files were removed, or were left by [`Options::leave_dropped`], ascending.
+    ///
+    /// [`Options::leave_dropped`]: crate::Options::leave_dropped
     pub dropped_pendings: Vec<SnapshotOrdinal>,
     /// The newest diff, if a crash had interrupted its creation: it lacked shards, and those there
     /// were empty. Its files were removed.
@@ -93,7 +95,7 @@ pub struct Purged {
 /// more where the disk is told of it (`discard`): with nothing locked that others wait for.
 ///
 /// It has the files open: a file system gives the space of a file back when it has no name any more and nobody has it open. A
-/// process that ends gives it back. Network file systems and those in user space give such a file a hidden name of their own
+/// process that ends gives it back, unless a child that it has forked has the files, too. Network file systems and those in user space give such a file a hidden name of their own
 /// until then, which stays if the machine fails; to a set it is foreign.
 #[derive(Debug, Default)]
 #[must_use = "dropped with a lock held, it keeps others waiting"]
@@ -104,6 +106,11 @@ impl HeldSpace {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Takes the space of one file out of it, for giving it back file by file.
+    pub fn split_one(&mut self) -> Option<Self> {
+        self.0.pop().map(|file| Self(vec![file]))
     }
 
     /// Takes the space that another holds in addition.

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use pkv_fs::{Access, Entry, File, Fs, Lock, Op, Segment, SegmentWay};
 use pkv_sim::{Fault, FaultKind, SimFs};
-use pkv_snapshot_set::{FileSnapshotSet, Options, PublishReport, SnapshotSet, SnapshotType};
+use pkv_snapshot_set::admin::SnapshotSetAdmin;
+use pkv_snapshot_set::{
+    Error, FileSnapshotSet, Options, PublishReport, SnapshotInfo, SnapshotSet, SnapshotType,
+};
 
 const DIR: &str = "/data/state";
 
@@ -185,32 +188,89 @@ impl Fs for Few {
 /// A purge has files open, and then the folder has to be opened for its sync: if that failed the set would be stopped.
 #[test]
 fn a_purge_leaves_a_file_to_the_sync_behind_it() {
-    for left in 1..12 {
+    for left in 1..20 {
         let fs = SimFs::new(5);
         fs.plant(Path::new("/data/other"), b"the parent folder is there");
         let files = Arc::new(AtomicUsize::new(100));
-        let few: Arc<dyn Fs> = Arc::new(Few { fs: fs.clone(), left: Arc::clone(&files) });
-        let options = Options::new().create(true).hold_dropped(100);
-        let open = || FileSnapshotSet::open_with(Arc::clone(&few), DIR, options);
-        let mut set = open().expect("open");
+        let few: Arc<dyn Fs> = Arc::new(Few { fs, left: Arc::clone(&files) });
+        let options = Options::new().create(true);
+        let mut set = FileSnapshotSet::open_with(few, DIR, options).expect("open");
         set.create_or_get_snapshot(SnapshotType::Diff, 8, false).expect("a diff");
         drop(publish(&mut set, false));
         files.store(left, Ordering::SeqCst);
         let purged = set.purge_some(100).expect("usable");
         assert!(purged.error.is_none(), "{left} files: {:?}", purged.error);
         assert_eq!(purged.removed.len(), 8);
-        // One of them for the sync.
-        assert_eq!(purged.space.is_empty(), left < 9, "{left} files");
+        // Eight of them are left to others.
+        assert_eq!(purged.space.is_empty(), left < 16, "{left} files");
         drop(purged);
         assert_eq!(files.load(Ordering::SeqCst), left);
+    }
+}
 
-        // The same of an opening.
-        files.store(100, Ordering::SeqCst);
-        set.create_or_get_snapshot(SnapshotType::Pending, 8, false).expect("a pending one");
+#[test]
+fn what_was_given_up_and_what_opening_left_goes_with_a_purge_and_nothing_else_does() {
+    let (fs, mut set) = with_a_diff();
+    drop(publish(&mut set, false));
+    let given_up = set.create_or_get_snapshot(SnapshotType::Pending, 3, false).expect("created");
+    let pending = set.create_or_get_snapshot(SnapshotType::Pending, 2, false).expect("created");
+    set.give_up_pending(given_up.ordinal).expect("it is pending");
+    assert!(matches!(set.give_up_pending(given_up.ordinal), Err(Error::NotFound { .. })));
+    let is_there =
+        |info: &SnapshotInfo| info.shard_paths.iter().any(|path| fs.contents(path).is_some());
+    assert!(is_there(&given_up), "no file is touched");
+    let purged: Vec<_> =
+        (0..4).map(|_| set.purge_dropped_some(2).expect("usable").removed.len()).collect();
+    assert_eq!(purged, [2, 1, 0, 0]);
+    assert!(!is_there(&given_up) && is_there(&pending));
+    set.close();
+
+    for _ in 0..2 {
+        let disk: Arc<dyn Fs> = fs.clone();
+        let options = Options::new().leave_dropped(true);
+        let mut set = FileSnapshotSet::open_with(disk, DIR, options).expect("open");
+        assert_eq!(set.report().dropped_pendings, [pending.ordinal]);
+        assert!(is_there(&pending) && !set.snapshots().contains(&pending));
+        let next = set.create_or_get_snapshot(SnapshotType::Diff, 1, false).expect("created");
+        assert!(next.ordinal > pending.ordinal);
+        set.remove_snapshot(next.ordinal).expect("the newest diff");
+    }
+    let disk: Arc<dyn Fs> = fs.clone();
+    let options = Options::new().leave_dropped(true);
+    let mut set = FileSnapshotSet::open_with(disk, DIR, options).expect("open");
+    let diff = set.snapshots().to_vec();
+    let purged: Vec<_> =
+        (0..3).map(|_| set.purge_dropped_some(9).expect("usable").removed.len()).collect();
+    assert_eq!(purged, [2, 0, 0]);
+    assert!(!is_there(&pending));
+    assert_eq!(set.snapshots(), diff, "obsolete, and not dropped");
+}
+
+/// Beside a backup there may be pending files of its ordinal, which opening drops. Whoever removed by the ordinal alone would
+/// remove the backup with them.
+#[test]
+fn a_backup_does_not_go_with_pending_files_of_its_ordinal() {
+    for prunes in [false, true] {
+        let (fs, mut set) = with_a_diff();
+        drop(publish(&mut set, false));
+        drop(publish(&mut set, false));
+        let backup = set.snapshots().get(1).cloned().expect("the first full one");
         set.close();
-        files.store(left, Ordering::SeqCst);
-        let mut set = open().expect("opens again");
-        assert_eq!(set.take_held_space().is_empty(), left < 9, "{left} files");
-        assert_eq!(files.load(Ordering::SeqCst), left);
+        let pending =
+            Path::new(DIR).join(format!("snapshot_{}_0-of-2_pending.bin", backup.ordinal));
+        fs.plant(&pending, b"left by other hands");
+        let disk: Arc<dyn Fs> = fs.clone();
+        let options = Options::new().leave_dropped(true).keep_backups(1);
+        let mut set = FileSnapshotSet::open_with(disk, DIR, options).expect("open");
+        assert_eq!(set.report().dropped_pendings, [backup.ordinal]);
+        if prunes {
+            let removed = SnapshotSetAdmin::new(&mut set).prune_not_completed_snapshots();
+            assert_eq!(removed.expect("pruned"), [pending.as_path()]);
+        } else {
+            while !set.purge_some(1).expect("usable").is_done {}
+        }
+        assert!(fs.contents(&pending).is_none());
+        assert!(set.snapshots().contains(&backup));
+        assert!(backup.shard_paths.iter().all(|path| fs.contents(path).is_some()));
     }
 }

@@ -172,7 +172,7 @@ impl Core {
             Err(error) => {
                 // From here on the next one needs its whole space again.
                 drop(pending);
-                self.log.give_up(ordinal.0);
+                self.give_up_snapshot(ordinal);
                 return Err(error);
             }
         };
@@ -280,7 +280,7 @@ impl Core {
         published.map(drop).map_err(|error| {
             // The set stops when only the disk knows what is there: then nobody may write any more.
             let error = self.log.note_failure(error);
-            self.log.give_up(ordinal.0);
+            self.give_up_snapshot(ordinal);
             error
         })
     }

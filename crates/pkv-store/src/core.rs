@@ -21,7 +21,8 @@
 //!
 //! `Pace::state`, the turns of the threads that write a snapshot, is taken with none of 2 to 7 held and takes none.
 //!
-//! `Space::giving`, held while space is given back, is taken under 1 or alone, and `Space::held` under it or alone.
+//! `Space::giving`, held while space is given back, is taken under 1 or alone; `Space::held` is taken under that, under 1 and
+//! 3, or alone, and takes none.
 //!
 //! `get_many` holds shards in no order, and waits for none of them while it does.
 //!
@@ -40,12 +41,13 @@ use crate::compact::Compaction;
 use crate::error::{Error, Holder, Result};
 use crate::events;
 use crate::expiry::{self, Expiry};
-use crate::folder::{Folder, HELD_FILES_MAX, Identity};
+use crate::folder::{Folder, Identity};
 use crate::health::{Cause, Health};
 use crate::log::{Log, LogSettings, LogStart};
 use crate::map::Map;
 use crate::options::{LogWay, Options, RecoveryMode};
 use crate::pool::IoPool;
+use crate::purge::HELD_FILES_MAX;
 use crate::recover::{self, ReadOptions, RecoveryReport, Spans, Types};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -197,7 +199,9 @@ impl Core {
             let _ = core.close();
             return Err(error);
         }
-        core.give_space_back_later();
+        if !core.report.dropped_pending.is_empty() {
+            core.purge_dropped();
+        }
         Ok(core)
     }
 
@@ -348,7 +352,7 @@ const SWEEP_THREAD: &str = "pkv-sweep";
 /// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.
 const COMPACTED_BY_CLOSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// A disk with so much room needs no space back before the folder is repaired.
+/// On a disk with less room what opening dropped is removed before the folder is repaired, which may take some.
 const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Both names together must fit a file's header.
@@ -367,13 +371,15 @@ fn open_set(options: &Options, dir: &Path) -> Result<FileSnapshotSet> {
     let settings = pkv_snapshot_set::Options::new()
         .create(options.create)
         .lock_wait(options.lock_timeout)
-        .hold_dropped(HELD_FILES_MAX)
+        .leave_dropped(options.background)
         .keep_backups(usize::try_from(options.keep_backups).unwrap_or(usize::MAX));
     match FileSnapshotSet::open_with(Arc::clone(&options.fs), dir, settings) {
         Ok(mut set) => {
             let free_bytes = options.fs.free_bytes(dir).ok().flatten();
             if free_bytes.is_none_or(|free_bytes| free_bytes < ROOM_BYTES) {
-                drop(set.take_held_space());
+                let step = |set: &mut FileSnapshotSet| set.purge_dropped_some(HELD_FILES_MAX);
+                while step(&mut set).is_ok_and(|purged| !purged.is_done && purged.error.is_none()) {
+                }
             }
             Ok(set)
         }

@@ -11,9 +11,6 @@ use crate::error::{Error, Result};
 use crate::space::Space;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Of so many removed files space is held at once: they are open until then.
-pub(crate) const HELD_FILES_MAX: usize = 64;
-
 /// Whether a sync failed, after which nobody knows what the disk holds and nothing more may be written.
 pub(crate) fn is_failed_sync(error: &Error) -> bool {
     matches!(error, Error::Fs(error) if matches!(error.op, Op::Sync | Op::SyncDir))
@@ -73,13 +70,11 @@ impl Folder {
         fs: Arc<dyn Fs>,
         dir: &Path,
         identity: Identity,
-        mut set: FileSnapshotSet,
+        set: FileSnapshotSet,
     ) -> Self {
         let dir = dir.to_path_buf();
-        let space = Space::default();
-        space.hold(set.take_held_space());
         let (set, creation) = (Mutex::new(Some(set)), Mutex::new(()));
-        Self { fs, dir, identity, set, space, creation }
+        Self { fs, dir, identity, set, space: Space::default(), creation }
     }
 
     /// Keeps others from making logs.
@@ -114,7 +109,7 @@ impl Folder {
         if let Some(mut set) = self.set.try_lock() {
             drop(set.take());
         }
-        self.space.forget_in_child();
+        self.space.let_go_in_child();
     }
 
     /// The header that a file of this store must have.
@@ -183,9 +178,8 @@ impl Folder {
         })
     }
 
-    /// Removes the files of one ordinal. Their space is given back with the set unlocked.
+    /// Removes the files of one ordinal.
     pub(crate) fn remove(&self, ordinal: u64) -> Result<()> {
-        let ordinal = SnapshotOrdinal(ordinal);
-        self.with_set(|set| Ok(set.remove_snapshot_holding(ordinal, HELD_FILES_MAX)?)).map(drop)
+        self.with_set(|set| Ok(set.remove_snapshot(SnapshotOrdinal(ordinal))?))
     }
 }

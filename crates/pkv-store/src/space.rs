@@ -3,6 +3,7 @@
 use pkv_snapshot_set::HeldSpace;
 
 use crate::sync::Mutex;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Space that is held, and who gives it back. To give it back may take seconds.
 #[derive(Debug, Default)]
@@ -10,6 +11,8 @@ pub(crate) struct Space {
     held: Mutex<HeldSpace>,
     /// Locked while space is given back, for who must wait for that. Above `held`.
     giving: Mutex<()>,
+    /// How many files' space was given back so far.
+    given_back: AtomicU64,
 }
 
 impl Space {
@@ -18,26 +21,36 @@ impl Space {
         self.held.lock().append(more);
     }
 
-    /// Whether space is held, or being given back. Does not wait.
-    pub(crate) fn is_on_its_way(&self) -> bool {
-        !self.held.lock().is_empty() || self.giving.try_lock().is_none()
+    /// Whether any is held. Does not wait.
+    pub(crate) fn is_held(&self) -> bool {
+        !self.held.lock().is_empty()
     }
 
-    /// Gives back what is held, and waits until others have, who began before. Returns whether there was any.
-    pub(crate) fn give_back(&self) -> bool {
-        let (giving, has_waited) = match self.giving.try_lock() {
-            Some(giving) => (giving, false),
-            None => (self.giving.lock(), true),
-        };
-        let held = std::mem::take(&mut *self.held.lock());
-        let was_held = !held.is_empty();
-        drop(held);
-        drop(giving);
-        was_held || has_waited
+    /// A point in time for [`Space::has_come_since`]: to be taken before room is looked for.
+    pub(crate) fn now(&self) -> u64 {
+        self.given_back.load(Ordering::Acquire)
     }
 
-    /// Forgets what is held, without waiting: in a forked child, whose files these are, too.
-    pub(crate) fn forget_in_child(&self) {
+    /// For who found too little room: gives back what is held, waits for what others give back, and returns whether any has
+    /// come since.
+    pub(crate) fn has_come_since(&self, then: u64) -> bool {
+        self.give_back();
+        self.now() != then
+    }
+
+    /// Gives back what is held, and waits until others have, who began before.
+    pub(crate) fn give_back(&self) {
+        let _giving = self.giving.lock();
+        // One by one: a child that is forked meanwhile has what is not held any more for as long as it lives.
+        loop {
+            let Some(one) = self.held.lock().split_one() else { return };
+            drop(one);
+            self.given_back.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Lets go of what is held, without waiting: in a forked child, whose files these are, too.
+    pub(crate) fn let_go_in_child(&self) {
         if let Some(mut held) = self.held.try_lock() {
             drop(std::mem::take(&mut *held));
         }

@@ -142,14 +142,19 @@ impl Log {
                     return Ok(());
                 }
             }
+            let now = self.folder.space.now();
             let made = self.prepare(segment_bytes);
             if !matches!(made, Err(Error::Fs(ref error)) if error.is_full()) {
                 break (creation, made);
             }
-            // The disk is full, but for what was removed.
+            // The disk may be full of what was removed.
             drop(creation);
-            if !self.folder.space.give_back() {
-                break (self.folder.creation(), made);
+            if !self.folder.space.has_come_since(now) {
+                let creation = self.folder.creation();
+                if self.tail.lock().next.as_ref().is_some_and(|next| next.fits(frame_bytes)) {
+                    return Ok(());
+                }
+                break (creation, made);
             }
         };
         let mut tail = self.tail.lock();

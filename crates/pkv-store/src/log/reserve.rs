@@ -26,6 +26,7 @@ impl Log {
     ) -> Option<u64> {
         let mut tail = self.tail.lock();
         loop {
+            let now = self.folder.space.now();
             let (free_bytes, space) =
                 MutexGuard::unlocked(&mut tail, || (self.free_bytes(), snapshot_space()));
             let wished_bytes = tail.segment_bytes(frame_bytes);
@@ -42,13 +43,12 @@ impl Log {
             if may_have(smallest_bytes) {
                 return Some(smallest_bytes);
             }
-            if self.folder.space.is_on_its_way() {
-                // Who waits for a log waits for it, too.
-                tail.unavailable = None;
-                if MutexGuard::unlocked(&mut tail, || self.folder.space.give_back()) {
-                    continue;
-                }
+            // The disk may be full of what was removed. Who waits for a log waits for that, too.
+            let unavailable = tail.unavailable.take();
+            if MutexGuard::unlocked(&mut tail, || self.folder.space.has_come_since(now)) {
+                continue;
             }
+            tail.unavailable = unavailable;
             // Waiting for what cannot come would be of no use to anybody.
             let helps = tail.last_seq > tail.snapshot_seq && tail.compaction_failing.is_none();
             let fits = space.is_under_way || free_bytes >= needed_bytes;

@@ -28,11 +28,19 @@ struct Space {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "what goes wrong, each apart from the others")]
 struct State {
     /// How often each file is open.
     open: BTreeMap<PathBuf, usize>,
     is_kept: bool,
+    /// No room is to be had, or only none is told of.
     is_full: bool,
+    says_full: bool,
+    /// A snapshot's file cannot be synced for want of room.
+    fails: bool,
+    /// How many files are open without a name, and the most of them.
+    nameless: usize,
+    nameless_max: usize,
     /// How many wait for it.
     waiting: usize,
     given_back: usize,
@@ -45,8 +53,15 @@ impl Space {
             Arc::new(move |op, path| {
                 match op {
                     Op::Open | Op::Create => space.opened(path),
-                    Op::Remove if !space.is_open(path) => space.give_back(path),
-                    Op::Preallocate | Op::Stat if space.is_full() && path.as_os_str() != CLOCK => {
+                    Op::Remove if space.is_open(path) => space.loses_name(path),
+                    Op::Remove => space.give_back(path),
+                    Op::Write if is_pending(path) && space.state.lock().unwrap().fails => {
+                        return Err(ErrorKind::StorageFull.into());
+                    }
+                    Op::Preallocate if space.state.lock().unwrap().is_full => {
+                        return Err(ErrorKind::StorageFull.into());
+                    }
+                    Op::Stat if path.as_os_str() != CLOCK && space.says_full() => {
                         return Err(ErrorKind::StorageFull.into());
                     }
                     _ => {}
@@ -77,8 +92,7 @@ impl Space {
     }
 
     fn give_back(&self, path: &Path) {
-        let name = path.to_string_lossy();
-        if !name.ends_with("_full.bin") && !name.contains(INTERRUPTED) {
+        if !is_meant(path) {
             return;
         }
         let mut state = self.state.lock().unwrap();
@@ -88,23 +102,29 @@ impl Space {
             state = self.changed.wait(state).unwrap();
         }
         state.waiting -= 1;
+        state.nameless = state.nameless.saturating_sub(1);
         state.given_back += 1;
-        state.is_full = false;
+        (state.is_full, state.says_full) = (false, false);
     }
 
-    fn is_full(&self) -> bool {
-        self.state.lock().unwrap().is_full
+    fn says_full(&self) -> bool {
+        let state = self.state.lock().unwrap();
+        state.is_full || state.says_full
+    }
+
+    fn loses_name(&self, path: &Path) {
+        if !is_meant(path) {
+            return;
+        }
+        let mut state = self.state.lock().unwrap();
+        state.nameless += 1;
+        state.nameless_max = state.nameless_max.max(state.nameless);
     }
 
     /// Keeps it until what this returns is dropped: at the latest when a test fails, whose store would wait for it.
     fn keep(self: &Arc<Self>) -> Kept {
         self.state.lock().unwrap().is_kept = true;
         Kept(Arc::clone(self))
-    }
-
-    /// The disk is full until some is given back.
-    fn fill(&self) {
-        self.state.lock().unwrap().is_full = true;
     }
 
     /// Until somebody waits for it.
@@ -129,6 +149,16 @@ impl Drop for Kept {
         state.is_kept = false;
         self.0.changed.notify_all();
     }
+}
+
+/// Of a snapshot in the making, or that did not come to be: when it has come to be its files have other names.
+fn is_pending(path: &Path) -> bool {
+    path.to_string_lossy().ends_with("_pending.bin")
+}
+
+/// Of a snapshot, and not of a log.
+fn is_meant(path: &Path) -> bool {
+    path.to_string_lossy().ends_with("_full.bin") || is_pending(path)
 }
 
 /// What the names of an interrupted snapshot begin with.
@@ -182,6 +212,7 @@ fn who_compacts_by_hand_does_not_wait_for_that_space_and_who_closes_does() {
     let (store, space) = with_snapshot(&place, small().snapshot_shards(3));
     for round in 1..3 {
         write(&store, round);
+        eventually("the space", || space.given_back() == 3 * usize::try_from(round - 1).unwrap());
         let _kept = space.keep();
         let compacting = Arc::clone(&store);
         let ordinal = in_time("a compaction", move || compacting.compact().unwrap());
@@ -217,12 +248,17 @@ fn a_snapshot_of_many_files_goes_in_turns() {
         assert!(image.named("full").iter().all(|name| name.contains(&format!("_{ordinal}_"))));
         eventually("the space", || space.given_back() == before + 150);
         assert_eq!(contents(&store), expected(0));
+        let nameless_max = space.state.lock().unwrap().nameless_max;
+        assert!((1..=64).contains(&nameless_max), "{nameless_max} files are open without a name");
     }
 }
 
-/// Writes several segments to a disk that is full until the space that is on its way is there.
-fn write_while_full(store: &Arc<ByteStore>, space: &Space, kept: Kept, round: u64) {
-    space.fill();
+/// Writes several segments to a disk that is full, or says so, until the space that is on its way is there.
+fn write_while_full(store: &Arc<ByteStore>, space: &Space, kept: Kept, round: u64, is_full: bool) {
+    {
+        let mut state = space.state.lock().unwrap();
+        (state.is_full, state.says_full) = (is_full, true);
+    }
     let writing = Arc::clone(store);
     let writer = std::thread::spawn(move || write(&writing, round));
     std::thread::sleep(Duration::from_millis(100));
@@ -239,7 +275,9 @@ fn a_disk_that_is_full_of_what_was_removed_is_waited_for() {
     let (store, space) = with_snapshot(&place, small().snapshot_shards(3));
     let kept = space.keep();
     store.compact().unwrap();
-    write_while_full(&store, &space, kept, 1);
+    write_while_full(&store, &space, kept, 1, false);
+    // One in vain would be there by then.
+    std::thread::sleep(Duration::from_millis(200));
     assert_eq!(store.stats().snapshots, 2);
 }
 
@@ -252,7 +290,7 @@ fn what_another_caller_has_removed_is_waited_for() {
     let compacting = Arc::clone(&store);
     let compaction = std::thread::spawn(move || compacting.compact().unwrap());
     space.wait();
-    write_while_full(&store, &space, kept, 1);
+    write_while_full(&store, &space, kept, 1, true);
     compaction.join().unwrap();
 }
 
@@ -266,7 +304,7 @@ fn what_the_background_has_removed_is_waited_for() {
     // The logs hold a megabyte again.
     (1..3).for_each(|round| write(&store, round));
     space.wait();
-    write_while_full(&store, &space, kept, 3);
+    write_while_full(&store, &space, kept, 3, true);
 }
 
 /// An opening behind a crash waited for the space of the snapshot that had been in the making.
@@ -286,7 +324,6 @@ fn an_opening_does_not_wait_for_the_space_of_an_interrupted_snapshot() {
         let path = place.store();
         let store = in_time("an opening", move || ByteStore::open(path, &options).unwrap());
         assert_eq!(store.recovery_report().dropped_pending, [900]);
-        assert!(Image::of(&place.store()).named("pending").is_empty());
         if background {
             space.wait();
             assert_eq!(contents(&store), expected(0));
@@ -294,5 +331,37 @@ fn an_opening_does_not_wait_for_the_space_of_an_interrupted_snapshot() {
         }
         drop(kept);
         eventually("the space", || space.given_back() == given_back + 3);
+        assert!(Image::of(&place.store()).named("pending").is_empty());
     }
+}
+
+/// A writer at the limit of the logs waits for the snapshot that makes them obsolete, and not for the space of what it replaced.
+#[test]
+fn a_writer_at_the_limit_of_the_logs_does_not_wait_for_space() {
+    let place = Place::new();
+    let (store, space) = with_snapshot(&place, small().snapshot_shards(3).max_log_bytes(2_000_000));
+    let kept = space.keep();
+    // At half of the limit a snapshot is written.
+    (0..2).for_each(|_| write(&store, 1));
+    space.wait();
+    let writing = Arc::clone(&store);
+    in_time("more than the logs may hold with those before", move || write(&writing, 2));
+    drop(kept);
+    assert_eq!(contents(&store), expected(2));
+}
+
+/// So it is with the files of a snapshot that failed.
+#[test]
+fn writers_do_not_wait_for_the_space_of_a_snapshot_that_failed() {
+    let place = Place::new();
+    let (store, space) = with_snapshot(&place, small().snapshot_shards(3));
+    space.state.lock().unwrap().fails = true;
+    let kept = space.keep();
+    let compacting = Arc::clone(&store);
+    let compaction = std::thread::spawn(move || compacting.compact().is_err());
+    space.wait();
+    let writing = Arc::clone(&store);
+    in_time("writes of several segments", move || write(&writing, 1));
+    write_while_full(&store, &space, kept, 2, true);
+    assert!(compaction.join().unwrap(), "a snapshot on a full disk");
 }
