@@ -360,7 +360,7 @@ impl FileSnapshotSet {
     }
 
     /// Removes the files of a failed creation as far as possible. What cannot be removed now is taken
-    /// away before the next creation.
+    /// away before the next creation, or, of a pending snapshot, with the next purge.
     fn undo_creation(
         &mut self,
         snapshot_type: SnapshotType,

@@ -27,8 +27,8 @@ impl FileSnapshotSet {
     ///
     /// Obsolete are the full snapshots and diffs below the oldest full snapshot that
     /// [`Options::keep_backups`](crate::Options::keep_backups) keeps, the pending snapshots below the latest full one, and
-    /// what [`FileSnapshotSet::purge_dropped_some`] removes. Oldest first; full snapshots go, and are gone for good, before
-    /// the first diff.
+    /// what [`FileSnapshotSet::purge_dropped_some`] removes. Pending files go first, then full snapshots, then diffs, each kind
+    /// gone for good before the next, and the oldest of each first.
     ///
     /// Costs an opening and a removal for each file, eight openings more, and one sync of the folder. A crash at any point
     /// leaves a folder that opens and restores the same state.
@@ -142,33 +142,46 @@ impl FileSnapshotSet {
         purged
     }
 
-    /// One step of a purge, up to the first failure. Returns whether nothing was left to be removed.
+    /// One step of a purge. Returns whether nothing was left to be removed; of several failures the first.
     ///
-    /// Full snapshots go before the diffs that lead on from them, and are gone for good before the
-    /// first of these goes, in a later step: no backup ever looks whole while its diffs have a gap.
+    /// Pending files go first, since some may stand beside a full snapshot of their ordinal, with which a part of them would look
+    /// whole. Full snapshots go before the diffs that lead on from them: no backup ever looks whole while its diffs have a gap.
+    /// What goes before is gone for good before the next goes, in a later step. A pending file that cannot be removed is in
+    /// nobody's way.
     fn purge_step(
         &mut self,
         removal: &mut Removal,
         is_obsolete: impl Fn(SnapshotType, SnapshotOrdinal) -> bool,
     ) -> Result<bool, Error> {
-        let whole = self.snapshots.iter().map(|info| (info.snapshot_type, info.ordinal));
-        let remains = self.remains.iter().map(|left| (left.snapshot_type, left.ordinal));
-        let is_obsolete = |one: &(SnapshotType, SnapshotOrdinal)| is_obsolete(one.0, one.1);
-        let mut obsolete: Vec<_> = whole.chain(remains).filter(is_obsolete).collect();
-        let is_diff = |one: &(SnapshotType, SnapshotOrdinal)| one.0 == SnapshotType::Diff;
-        if !obsolete.iter().all(is_diff) {
-            obsolete.retain(|one| !is_diff(one));
+        let mut failed = None;
+        for snapshot_type in
+            [SnapshotType::Pending, SnapshotType::FullCompleted, SnapshotType::Diff]
+        {
+            let whole = self.snapshots.iter().map(|info| (info.snapshot_type, info.ordinal));
+            let remains = self.remains.iter().map(|left| (left.snapshot_type, left.ordinal));
+            let obsolete: BTreeSet<_> = whole
+                .chain(remains)
+                .filter(|one| one.0 == snapshot_type && is_obsolete(one.0, one.1))
+                .map(|(_, ordinal)| ordinal)
+                .collect();
+            let removed_before = removal.removed.len();
+            let mut is_left = false;
+            for ordinal in obsolete {
+                if let Err(error) = self.remove_files(snapshot_type, ordinal, removal) {
+                    failed.get_or_insert(error);
+                    is_left = true;
+                }
+            }
+            if removal.removed.len() > removed_before {
+                removal.spare_files();
+                self.sync_dir()?;
+                return failed.map_or(Ok(false), Err);
+            }
+            if is_left && snapshot_type == SnapshotType::FullCompleted {
+                break;
+            }
         }
-        if obsolete.is_empty() {
-            return Ok(true);
-        }
-        obsolete.sort_by_key(|(_, ordinal)| *ordinal);
-        for (snapshot_type, ordinal) in obsolete {
-            self.remove_files(snapshot_type, ordinal, removal)?;
-        }
-        removal.spare_files();
-        self.sync_dir()?;
-        Ok(false)
+        failed.map_or(Ok(true), Err)
     }
 
     /// Removes the files of one snapshot, as many as may go, without a sync. After a failure it goes on counting if all
@@ -269,11 +282,18 @@ impl Removal {
         if self.space.0.len() >= self.held_max {
             return None;
         }
-        let open = || fs.open(path, Access::Read).ok();
+        let mut is_gone = false;
+        let mut open = || match fs.open(path, Access::Read) {
+            Ok(file) => Some(file),
+            Err(error) => {
+                is_gone = error.kind() == io::ErrorKind::NotFound;
+                None
+            }
+        };
         let spares_wanted = if self.space.is_empty() { SPARE_FILES } else { 0 };
         self.spares.extend((0..spares_wanted).map_while(|_| open()));
-        let file = (self.spares.len() == SPARE_FILES).then(open).flatten();
-        if file.is_none() {
+        let file = if self.spares.len() == SPARE_FILES { open() } else { None };
+        if file.is_none() && !is_gone {
             self.held_max = 0;
             self.spares.clear();
             self.space = HeldSpace::default();

@@ -108,6 +108,12 @@ impl HeldSpace {
         self.0.is_empty()
     }
 
+    /// The space of how many files it is.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Takes the space of one file out of it, for giving it back file by file.
     pub fn split_one(&mut self) -> Option<Self> {
         self.0.pop().map(|file| Self(vec![file]))

@@ -68,6 +68,23 @@ fn of_a_purge_by_steps_too_and_what_cannot_be_opened_goes_all_the_same() {
     assert_eq!(fs.paths().len(), 3, "a snapshot, the lock and the foreign file: {:?}", fs.paths());
 }
 
+/// A pending file that could not be removed kept all others there, the logs of every snapshot to come among them.
+#[test]
+fn a_pending_file_that_cannot_be_removed_is_in_nobodys_way() {
+    let (fs, mut set) = with_a_diff();
+    let pending = set.create_or_get_snapshot(SnapshotType::Pending, 1, false).expect("created");
+    set.give_up_pending(pending.ordinal).expect("it is pending");
+    (0..2).for_each(|_| drop(publish(&mut set, false)));
+    for nth in [1, 3] {
+        fs.inject(Fault::once(Op::Remove, nth, FaultKind::Eio));
+    }
+    let purged: Vec<_> = (0..4).map(|_| set.purge_some(9).expect("usable")).collect();
+    let steps: Vec<_> =
+        purged.iter().map(|step| (step.removed.len(), step.error.is_some())).collect();
+    assert_eq!(steps, [(1, true), (2, true), (1, false), (0, false)]);
+    assert_eq!(fs.paths().len(), 3, "a snapshot, the lock and the foreign file: {:?}", fs.paths());
+}
+
 /// A process that may have only so many files open.
 #[derive(Debug)]
 struct Few {

@@ -155,7 +155,8 @@ impl Core {
     pub(crate) fn compact(&self) -> Result<u64> {
         let _one_at_a_time = self.compaction.running.lock();
         self.check_going_on()?;
-        // Of what the one before has replaced: else three snapshots would be on the disk.
+        // Of what the one before has replaced, and of what opening left: else three snapshots would be on the disk.
+        self.purge_dropped();
         self.folder.space.give_back();
         self.load_all(|| self.check_going_on())?;
         let started = Instant::now();

@@ -21,8 +21,8 @@
 //!
 //! `Pace::state`, the turns of the threads that write a snapshot, is taken with none of 2 to 7 held and takes none.
 //!
-//! `Space::giving`, held while space is given back, is taken under 1 or alone; `Space::held` is taken under that, under 1 and
-//! 3, or alone, and takes none.
+//! `Space::giving`, held while space is given back, is taken under 1 or alone; `Space::held` is taken under that, under 3,
+//! or alone, and takes none.
 //!
 //! `get_many` holds shards in no order, and waits for none of them while it does.
 //!
@@ -47,7 +47,7 @@ use crate::log::{Log, LogSettings, LogStart};
 use crate::map::Map;
 use crate::options::{LogWay, Options, RecoveryMode};
 use crate::pool::IoPool;
-use crate::purge::HELD_FILES_MAX;
+use crate::purge::purge_dropped_now;
 use crate::recover::{self, ReadOptions, RecoveryReport, Spans, Types};
 use crate::sync::Mutex;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -109,7 +109,15 @@ impl Core {
             live: false,
             instant: options.instant_open,
         };
-        let (contents, start) = recover::open(&mut set, &read, options.recovery)?;
+        let opened = match recover::open(&mut set, &read, options.recovery) {
+            Err(error) if is_full(&error) => {
+                // Of what was dropped. Recovery comes to the same decision once more.
+                purge_dropped_now(&mut set)?;
+                recover::open(&mut set, &read, options.recovery)
+            }
+            opened => opened,
+        };
+        let (contents, start) = opened?;
         let identity = match (contents.identity.clone(), types) {
             (Some(identity), _) => identity,
             (None, Types::Known { key_schema, upgrade }) => Identity {
@@ -200,7 +208,7 @@ impl Core {
             return Err(error);
         }
         if !core.report.dropped_pending.is_empty() {
-            core.purge_dropped();
+            core.purge_dropped_later();
         }
         Ok(core)
     }
@@ -352,6 +360,15 @@ const SWEEP_THREAD: &str = "pkv-sweep";
 /// A store that holds no more is compacted by a close, if it is due: that takes some tenths of a second.
 const COMPACTED_BY_CLOSE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
+/// Whether there was too little room.
+fn is_full(error: &Error) -> bool {
+    match error {
+        Error::Fs(error) => error.is_full(),
+        Error::DiskFull(_) => true,
+        _ => false,
+    }
+}
+
 /// On a disk with less room what opening dropped is removed before the folder is repaired, which may take some.
 const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -377,9 +394,7 @@ fn open_set(options: &Options, dir: &Path) -> Result<FileSnapshotSet> {
         Ok(mut set) => {
             let free_bytes = options.fs.free_bytes(dir).ok().flatten();
             if free_bytes.is_none_or(|free_bytes| free_bytes < ROOM_BYTES) {
-                let step = |set: &mut FileSnapshotSet| set.purge_dropped_some(HELD_FILES_MAX);
-                while step(&mut set).is_ok_and(|purged| !purged.is_done && purged.error.is_none()) {
-                }
+                purge_dropped_now(&mut set)?;
             }
             Ok(set)
         }

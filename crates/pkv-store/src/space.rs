@@ -16,8 +16,12 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// Adds to what is to be given back. Does not wait.
-    pub(crate) fn hold(&self, more: HeldSpace) {
+    /// Adds to what is to be given back, of so many removed files. Does not wait.
+    pub(crate) fn hold(&self, more: HeldSpace, removed: usize) {
+        if more.len() < removed {
+            // That of the others went with their names.
+            self.given_back.fetch_add(1, Ordering::AcqRel);
+        }
         self.held.lock().append(more);
     }
 
@@ -26,16 +30,9 @@ impl Space {
         !self.held.lock().is_empty()
     }
 
-    /// A point in time for [`Space::has_come_since`]: to be taken before room is looked for.
+    /// A number that moves when space has come: to be taken before room is looked for.
     pub(crate) fn now(&self) -> u64 {
         self.given_back.load(Ordering::Acquire)
-    }
-
-    /// For who found too little room: gives back what is held, waits for what others give back, and returns whether any has
-    /// come since.
-    pub(crate) fn has_come_since(&self, then: u64) -> bool {
-        self.give_back();
-        self.now() != then
     }
 
     /// Gives back what is held, and waits until others have, who began before.

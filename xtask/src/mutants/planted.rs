@@ -248,22 +248,22 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "space that comes later is missed",
         file: RESERVE,
-        find: "            if MutexGuard::unlocked(&mut tail, || self.folder.space.has_come_since(now)) {",
+        find: "            if MutexGuard::unlocked(&mut tail, || self.folder.room_has_come_since(now)) {",
         replace: "            if false {",
         catch: store(&["purging::a_disk_that_is_full"]),
     },
     Mutant {
         name: "a log that found the disk full is not tried again when space has come",
         file: KEEPER,
-        find: "            if !self.folder.space.has_come_since(now) {",
+        find: "            if !self.folder.room_has_come_since(now) {",
         replace: "            if true {",
         catch: store(&["purging::what_another_caller"]),
     },
     Mutant {
         name: "a purge leaves no file to the sync behind it",
         file: PRUNE,
-        find: "        removal.spare_files();\n        self.sync_dir()?;",
-        replace: "        self.sync_dir()?;",
+        find: "                removal.spare_files();\n",
+        replace: "",
         catch: Tests { package: "pkv-snapshot-set", target: "purge", names: &[], cfg: None },
     },
     Mutant {
@@ -288,6 +288,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         catch: Tests { package: "pkv-snapshot-set", target: "purge", names: &[], cfg: None },
     },
     Mutant {
+        name: "a pending file that cannot be removed keeps all others",
+        file: PRUNE,
+        find: "            if is_left && snapshot_type == SnapshotType::FullCompleted {",
+        replace: "            if is_left {",
+        catch: Tests { package: "pkv-snapshot-set", target: "purge", names: &[], cfg: None },
+    },
+    Mutant {
         name: "an opening waits for the space of an interrupted snapshot",
         file: CORE,
         find: ".leave_dropped(options.background)",
@@ -297,8 +304,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a purge by steps goes on to the diffs before the folder is synced",
         file: PRUNE,
-        find: "        self.sync_dir()?;\n        Ok(false)",
-        replace: "        Ok(false)",
+        find: "                self.sync_dir()?;\n                return failed",
+        replace: "                return failed",
         catch: Tests {
             package: "pkv-snapshot-set",
             target: "publish_crash",

@@ -149,7 +149,7 @@ impl Log {
             }
             // The disk may be full of what was removed.
             drop(creation);
-            if !self.folder.space.has_come_since(now) {
+            if !self.folder.room_has_come_since(now) {
                 let creation = self.folder.creation();
                 if self.tail.lock().next.as_ref().is_some_and(|next| next.fits(frame_bytes)) {
                     return Ok(());

@@ -45,7 +45,7 @@ impl Log {
             }
             // The disk may be full of what was removed. Who waits for a log waits for that, too.
             let unavailable = tail.unavailable.take();
-            if MutexGuard::unlocked(&mut tail, || self.folder.space.has_come_since(now)) {
+            if MutexGuard::unlocked(&mut tail, || self.folder.room_has_come_since(now)) {
                 continue;
             }
             tail.unavailable = unavailable;

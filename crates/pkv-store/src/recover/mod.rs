@@ -66,7 +66,7 @@ pub struct RecoveryReport {
     pub dropped: Vec<PathBuf>,
     /// The ordinal of a snapshot whose publishing a crash had interrupted and that was finished.
     pub rolled_forward: Option<u64>,
-    /// Snapshots that had not been finished and were dropped.
+    /// Snapshots that had not been finished and were dropped. In a store with threads their files go behind the opening.
     pub dropped_pending: Vec<u64>,
     /// The last write that is there.
     pub last_seq: u64,
