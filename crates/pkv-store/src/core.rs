@@ -392,8 +392,11 @@ fn open_set(options: &Options, dir: &Path) -> Result<FileSnapshotSet> {
         .keep_backups(usize::try_from(options.keep_backups).unwrap_or(usize::MAX));
     match FileSnapshotSet::open_with(Arc::clone(&options.fs), dir, settings) {
         Ok(mut set) => {
-            let free_bytes = options.fs.free_bytes(dir).ok().flatten();
-            if free_bytes.is_none_or(|free_bytes| free_bytes < ROOM_BYTES) {
+            let has_room = || {
+                let free_bytes = options.fs.free_bytes(dir).ok().flatten();
+                free_bytes.is_some_and(|free_bytes| free_bytes >= ROOM_BYTES)
+            };
+            if !set.report().dropped_pendings.is_empty() && !has_room() {
                 purge_dropped_now(&mut set)?;
             }
             Ok(set)
