@@ -295,6 +295,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         catch: Tests { package: "pkv-snapshot-set", target: "purge", names: &[], cfg: None },
     },
     Mutant {
+        name: "an opening that lacks room fails each time",
+        file: CORE,
+        find: "            Err(error) if is_full(&error) => {",
+        replace: "            Err(error) if false && is_full(&error) => {",
+        catch: store(&["purging::an_opening_that_lacks_room"]),
+    },
+    Mutant {
         name: "an opening waits for the space of an interrupted snapshot",
         file: CORE,
         find: ".leave_dropped(options.background)",

@@ -11,8 +11,8 @@ use pkv_fs::{Fs, Op};
 use pkv_store::{ByteStore, Durability, Options};
 
 use crate::support::{
-    CLOCK, Contents, HookFs, Image, Place, blob, contents, eventually, in_time, is_there, small,
-    write_file,
+    CLOCK, Contents, HookFs, Image, Place, blob, contents, copy, eventually, in_time, is_there,
+    small, write_file,
 };
 
 const PROCESS: Durability = Durability::Process;
@@ -364,4 +364,31 @@ fn writers_do_not_wait_for_the_space_of_a_snapshot_that_failed() {
     in_time("writes of several segments", move || write(&writing, 1));
     write_while_full(&store, &space, kept, 2, true);
     assert!(compaction.join().unwrap(), "a snapshot on a full disk");
+}
+
+/// Repair may need the room that a snapshot half made takes, and to fail would be to fail each time.
+#[test]
+fn an_opening_that_lacks_room_removes_what_a_crash_left_and_goes_on() {
+    let place = Place::new();
+    let (store, _) = with_snapshot(&place, small());
+    write(&store, 1);
+    let killed = place.at("killed");
+    copy(&place.store(), &killed);
+    let left = killed.join(format!("{INTERRUPTED}0-of-1_pending.bin"));
+    write_file(&left, &blob(0, 4000));
+    let is_in_the_way = left.clone();
+    let refused = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&refused);
+    let fs = HookFs::hooked(move |op, path| {
+        let is_log = path.to_string_lossy().ends_with("_diff.bin");
+        if is_log && matches!(op, Op::Write | Op::SetLen | Op::Sync) && is_there(&is_in_the_way) {
+            *count.lock().unwrap() += 1;
+            return Err(ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    });
+    let store = ByteStore::open(&killed, &small().file_system(fs)).unwrap();
+    assert_eq!(*refused.lock().unwrap(), 1);
+    assert!(!is_there(&left));
+    assert_eq!(contents(&store), expected(1));
 }
