@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pkv_format::{
     BlockScanner, BlockStep, FOOTER_BYTES, FRAMES_OFFSET, FileHeader, FileKind, Footer,
@@ -18,7 +19,10 @@ use crate::recover::{
 };
 
 /// How often a folder is listed again when a file was gone that had just been listed.
-const ROUNDS: u32 = 20;
+const ROUNDS: u32 = 200;
+/// The pause before: who has just slept is least likely to lose the processor between the listing and the last file,
+/// which on a busy machine happens again and again to who goes on at once.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// A folder's files, open.
 #[derive(Debug)]
@@ -72,19 +76,30 @@ pub(super) struct Id {
 }
 
 impl<'a> Source<'a> {
-    /// Opens all files that count. What a writer makes later is not among them.
+    /// Opens all files that count. What a writer makes later is not among them. The listing of a folder whose names
+    /// change meanwhile may miss one, so another error counts when it comes twice in a row.
     pub(super) fn open(fs: &'a dyn Fs, dir: &'a Path) -> Result<Self> {
+        let mut before = None;
         for _ in 0..ROUNDS {
-            let scan = scan(fs, dir)?;
-            match Self::open_files(fs, dir, &scan) {
-                Err(error) if is_gone(&error) => {}
+            match Self::open_files(fs, dir) {
+                Err(error) if is_gone(&error) => before = None,
+                Err(error @ Error::NotFound { .. }) => return Err(error),
+                Err(error) => {
+                    let text = error.to_string();
+                    if before.as_ref() == Some(&text) {
+                        return Err(error);
+                    }
+                    before = Some(text);
+                }
                 opened => return opened,
             }
+            std::thread::sleep(PAUSE);
         }
         Err(Error::Changing { path: dir.to_path_buf() })
     }
 
-    fn open_files(fs: &'a dyn Fs, dir: &'a Path, scan: &Scan) -> Result<Self> {
+    fn open_files(fs: &'a dyn Fs, dir: &'a Path) -> Result<Self> {
+        let scan = scan(fs, dir)?;
         let mut source =
             Self { fs, dir, fulls: Vec::new(), logs: Vec::new(), root: read_root(fs, dir) };
         let mut first = None;
@@ -119,6 +134,7 @@ impl<'a> Source<'a> {
                 }
                 done => return done,
             }
+            std::thread::sleep(PAUSE);
         }
         Err(Error::Changing { path: dir.to_path_buf() })
     }

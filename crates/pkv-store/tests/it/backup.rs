@@ -169,6 +169,27 @@ fn a_log_whose_header_comes_between_two_looks_is_no_damage() {
     assert!(opened(&place.at("backup")) == expected);
 }
 
+/// Who lost the processor each time between the listing of a folder and its last file gave up after twenty times,
+/// within some milliseconds: it happened once, to a backup beside all other tests.
+#[test]
+fn a_folder_whose_files_go_again_and_again_is_listed_until_they_stay() {
+    let place = Place::new();
+    let store = ByteStore::open(place.store(), &small()).unwrap();
+    store.insert(b"key", b"value", Durability::Power).unwrap();
+    store.close().unwrap();
+    let looks = AtomicU64::new(0);
+    let fs = HookFs::hooked(move |op, path| {
+        let is_of_store = path.parent().is_some_and(|dir| dir.ends_with("store"));
+        let is_log = is_of_store && path.extension().is_some_and(|name| name == "bin");
+        if op == Op::Open && is_log && looks.fetch_add(1, Ordering::SeqCst) < 100 {
+            return Err(std::io::ErrorKind::NotFound.into());
+        }
+        Ok(())
+    });
+    Backup::new().file_system(fs).copy(place.store(), place.at("backup")).unwrap();
+    assert!(opened(&place.at("backup")) == opened(&place.store()));
+}
+
 /// A store without threads, so that each run makes the same files: three snapshots, logs between them and above.
 fn filled(dir: &Path) -> (ByteStore, Writes) {
     let store = ByteStore::open(dir, &small().background(false).keep_backups(9)).unwrap();
