@@ -221,6 +221,14 @@ fn count_allocations() {
     measured("iter_of_20000", 2, &|_| assert_eq!(map.iter().count(), 40_000));
     measured("remove", LOADED, &|n| assert!(map.remove(&key(n)).unwrap()));
     map.close().unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let large: Store<[u8; KEY_BYTES], [u8; 2048]> =
+        options().file_system(Arc::new(Seeded)).open(folder.path()).unwrap();
+    let overwrite = |n| large.insert(&key(n), &[0x5a; 2048]).map(drop).unwrap();
+    (0..1000).for_each(overwrite);
+    measured("overwrite_of_2_kib", 1000, &overwrite);
+    large.close().unwrap();
 }
 
 // ---- Instructions.

@@ -14,7 +14,7 @@ use crate::frame::Frame;
 use crate::map::{Garbage, Map, NewValue, WriteGuard};
 use crate::view::Views;
 use crate::watch::{Notice, Noticed};
-use crate::write::{VALUE_BYTES_MAX, check_key, check_size, share_if_large};
+use crate::write::{VALUE_BYTES_MAX, check_key, check_size};
 
 /// Changes collected for a batch, encoded as they come.
 #[derive(Debug)]
@@ -130,7 +130,9 @@ impl BatchOps {
             let key = bytes.get(op.key.clone()).unwrap_or_default();
             let hash = map.hash(key);
             let large = match &op.value {
-                Some(range) => share_if_large(bytes.get(range.clone()).unwrap_or_default())?,
+                Some(range) => map
+                    .share_if_large(bytes.get(range.clone()).unwrap_or_default())
+                    .map_err(|_| Error::OutOfMemory)?,
                 None => None,
             };
             payload_bytes += op.value.as_ref().map_or(0, |range| range.len() + key.len());
@@ -215,17 +217,16 @@ impl Prepared {
 
     /// Puts aside what open views show of the keys that change.
     #[cold]
-    pub(crate) fn keep(&self, map: &Map, views: &Views, locked: &Locked<'_>) -> Result<()> {
+    pub(crate) fn keep(&self, map: &Map, views: &Views, locked: &Locked<'_>) {
         let bytes = self.frame.bytes();
         for change in &self.changes {
             let key = bytes.get(change.op.key.clone()).unwrap_or_default();
             if let (Some(index), Some(shard)) =
                 (self.shards.get(change.shard), locked.get(change.shard))
             {
-                views.keep(map, *index, shard, change.hash, key)?;
+                views.keep(map, *index, shard, change.hash, key);
             }
         }
-        Ok(())
     }
 
     /// Reserves, shard by shard, what all changes together need.

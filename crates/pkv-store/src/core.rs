@@ -26,7 +26,8 @@
 //!
 //! `get_many` holds shards in no order, and waits for none of them while it does.
 //!
-//! `ReadyChunks::ready`, the map's chunks that are ready for use, is taken under 4 or alone and takes none.
+//! `ReadyChunks::ready` and `ReadyValues::ready`, the map's memory that is ready for use, are taken under 4 or alone and take
+//! none.
 //!
 //! `Log::append` wakes the sync thread, which is 6, under 4 and not under 7. 5 is let go before 6 and 7.
 
@@ -233,7 +234,7 @@ impl Core {
         if way == SegmentWay::Mapped {
             let core = Arc::clone(self);
             self.spawn("pkv-populate", move || {
-                core.log.populate_thread(&|| core.map.make_chunk());
+                core.log.populate_thread(&|| core.map.make_ready());
             })?;
         }
         Ok(())

@@ -26,7 +26,7 @@ pub struct Stats {
     pub dead_bytes: u64,
     /// Memory of the map's index.
     pub index_bytes: u64,
-    /// Memory of values too large for a record.
+    /// Memory of values too large for a record, with at most 256 KiB that are ready for the next writes.
     pub large_value_bytes: u64,
     /// Views that are open: see [`crate::View`].
     pub views: usize,

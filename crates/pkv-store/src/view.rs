@@ -20,7 +20,6 @@ use crate::map::{Cursor, Garbage, Map, Shard, SliceCopy, ValueRef};
 use crate::reentry;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Mutex, RwLock};
-use crate::write::share_if_large;
 
 #[cfg(test)]
 mod tests;
@@ -79,14 +78,7 @@ impl Views {
     /// Puts aside, for each view, what a key has that is about to change. The caller has the shard locked
     /// for writing. Nothing is lost where the change does not come.
     #[cold]
-    pub(crate) fn keep(
-        &self,
-        map: &Map,
-        index: usize,
-        shard: &Shard,
-        hash: u64,
-        key: &[u8],
-    ) -> Result<()> {
+    pub(crate) fn keep(&self, map: &Map, index: usize, shard: &Shard, hash: u64, key: &[u8]) {
         let at = map.cursor(hash);
         let mut kept: Option<Kept> = None;
         for view in &*self.list.read() {
@@ -98,12 +90,11 @@ impl Views {
             // Copied once for all views.
             let kept = match &kept {
                 Some(kept) => kept.clone(),
-                None => kept.insert(Kept::of(shard, hash, key)?).clone(),
+                None => kept.insert(Kept::of(shard, hash, key)).clone(),
             };
             view.held_bytes.fetch_add(kept.bytes(), Ordering::Relaxed);
             side.kept.entry(at).or_insert_with(|| Vec::with_capacity(1)).push(kept);
         }
-        Ok(())
     }
 
     /// Hands the contents that were taken from a shard to the views that still need them.
@@ -142,15 +133,13 @@ impl Views {
 }
 
 impl Kept {
-    fn of(shard: &Shard, hash: u64, key: &[u8]) -> Result<Self> {
+    fn of(shard: &Shard, hash: u64, key: &[u8]) -> Self {
         let value = match shard.get(hash, key) {
             None => None,
             Some(ValueRef::Large(value)) => Some(Arc::clone(value)),
-            Some(ValueRef::Inline(value)) => {
-                Some(share_if_large(value)?.unwrap_or_else(|| Arc::from(value)))
-            }
+            Some(ValueRef::Inline(value)) => Some(Arc::from(value)),
         };
-        Ok(Self { key: Arc::from(key), value })
+        Self { key: Arc::from(key), value }
     }
 
     fn bytes(&self) -> u64 {
@@ -254,7 +243,7 @@ impl<'a> ByteView<'a> {
             return Ok(kept.value.clone());
         }
         let shard = side.contents.as_deref().unwrap_or(&shard);
-        Ok(Kept::of(shard, hash, key)?.value)
+        Ok(Kept::of(shard, hash, key).value)
     }
 
     /// The value that the key had.

@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::error::{Error, Result};
 use crate::frame::{Frame, bytes_u64};
 use crate::log::Refused;
-use crate::map::{Garbage, NewValue, ValueRef, WriteGuard};
+use crate::map::{Garbage, Map, NewValue, ValueRef, WriteGuard};
 use crate::options::Durability;
 use crate::reentry;
 use crate::watch::{Notice, Noticed};
@@ -92,7 +92,8 @@ impl Core {
         let mut frame = Frame::new();
         let mut buffer = Vec::new();
         let mut is_as_prepared = prepare.is_long();
-        let mut large = if is_as_prepared { encode(&mut frame, key, prepare)? } else { None };
+        let mut large =
+            if is_as_prepared { encode(&self.map, &mut frame, key, prepare)? } else { None };
         let mut garbage = Garbage::default();
         let hash = self.map.hash(key);
         self.ready_to_write(hash, || self.bytes_at_most(key, prepare))?;
@@ -103,7 +104,7 @@ impl Core {
             if !is_as_prepared {
                 // Also where it was decided otherwise before the log had room, and that is in the frame.
                 shard.prefetch_index(hash);
-                large = encode(&mut frame, key, prepare)?;
+                large = encode(&self.map, &mut frame, key, prepare)?;
                 is_as_prepared = true;
             }
             let is_decided = matches!(prepare, Prepare::SetAlways(_));
@@ -121,7 +122,7 @@ impl Core {
                     Prepare::Remove | Prepare::Nothing => None,
                 },
                 Decision::Set => {
-                    large = encode_set(&mut frame, key, &buffer)?;
+                    large = encode_set(&self.map, &mut frame, key, &buffer)?;
                     is_as_prepared = false;
                     Some(buffer.as_slice())
                 }
@@ -142,7 +143,7 @@ impl Core {
             });
             // 3.
             if self.views.any() {
-                self.views.keep(&self.map, index, &shard, hash, key)?;
+                self.views.keep(&self.map, index, &shard, hash, key);
             }
             let value =
                 value.map(|bytes| large.clone().map_or(NewValue::Inline(bytes), NewValue::Large));
@@ -176,7 +177,7 @@ impl Core {
             };
             break (seq, existed, notice);
         };
-        drop(garbage);
+        self.map.free(garbage);
         if let Some(notice) = notice {
             self.watch.tell(seq, notice);
         }
@@ -221,7 +222,7 @@ impl Core {
             let notice = self.watch.is_on().then(|| prepared.notice(self, &shards));
             // 3.
             if self.views.any() {
-                prepared.keep(&self.map, &self.views, &shards)?;
+                prepared.keep(&self.map, &self.views, &shards);
             }
             if prepared.payload_bytes() > 0 {
                 self.check_memory(None, prepared.payload_bytes())?;
@@ -241,7 +242,9 @@ impl Core {
             // 5. All changes are made before the first shard is unlocked: no reader sees half of them.
             break (seq, prepared.apply(&mut shards), notice);
         };
-        drop(garbage);
+        for garbage in garbage {
+            self.map.free(garbage);
+        }
         if let Some(expiry) = &self.expiry {
             expiry.expect(prepared.first_deadline_ms);
         }
@@ -299,7 +302,7 @@ impl Core {
     pub(crate) fn end_clear(&self, cleared: Cleared, durability: Durability) -> Result<u64> {
         let Cleared { seq, garbage, notice } = cleared;
         drop(garbage);
-        self.map.forget_chunks();
+        self.map.forget_ready();
         if let Some(notice) = notice {
             self.watch.tell(seq, notice);
         }
@@ -380,22 +383,27 @@ pub(crate) fn check_size(what: &'static str, bytes: usize, bytes_max: usize) -> 
 pub(crate) const VALUE_BYTES_MAX: usize = FRAME_BODY_BYTES_MAX - KEY_BYTES_MAX - 32;
 
 /// Encodes what a write brings along; returns the shared copy of a large value.
-fn encode(frame: &mut Frame, key: &[u8], prepare: Prepare<'_>) -> Result<Option<Arc<[u8]>>> {
+fn encode(
+    map: &Map,
+    frame: &mut Frame,
+    key: &[u8],
+    prepare: Prepare<'_>,
+) -> Result<Option<Arc<[u8]>>> {
     match prepare {
-        Prepare::SetAlways(value) | Prepare::Set(value) => encode_set(frame, key, value),
+        Prepare::SetAlways(value) | Prepare::Set(value) => encode_set(map, frame, key, value),
         Prepare::Remove => encode_remove(frame, key).map(|()| None),
         Prepare::Nothing => check_key(key).map(|()| None),
     }
 }
 
 /// Encodes `key = value` as the frame's only operation; returns the shared copy of a large value.
-fn encode_set(frame: &mut Frame, key: &[u8], value: &[u8]) -> Result<Option<Arc<[u8]>>> {
+fn encode_set(map: &Map, frame: &mut Frame, key: &[u8], value: &[u8]) -> Result<Option<Arc<[u8]>>> {
     check_key(key)?;
     check_size("value", value.len(), VALUE_BYTES_MAX)?;
     frame.reset();
     push_set(frame.body(), key, value);
     frame.finish();
-    share_if_large(value)
+    map.share_if_large(value).map_err(|_| Error::OutOfMemory)
 }
 
 /// Encodes the removal of `key` as the frame's only operation.
@@ -405,13 +413,4 @@ fn encode_remove(frame: &mut Frame, key: &[u8]) -> Result<()> {
     push_remove(frame.body(), key);
     frame.finish();
     Ok(())
-}
-
-/// The allocation of its own that a large value lives in; `None` for one that lives in a chunk.
-pub(crate) fn share_if_large(value: &[u8]) -> Result<Option<Arc<[u8]>>> {
-    match NewValue::new(value) {
-        Ok(NewValue::Large(shared)) => Ok(Some(shared)),
-        Ok(NewValue::Inline(_)) => Ok(None),
-        Err(_) => Err(Error::OutOfMemory),
-    }
 }

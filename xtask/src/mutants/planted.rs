@@ -55,6 +55,7 @@ const RESERVE: &str = "crates/pkv-store/src/log/reserve.rs";
 const LOG: &str = "crates/pkv-store/src/log/mod.rs";
 const MARK: &str = "crates/pkv-store/src/log/mark.rs";
 const READY: &str = "crates/pkv-store/src/map/ready.rs";
+const READY_VALUES: &str = "crates/pkv-store/src/map/ready_values.rs";
 const CHUNK: &str = "crates/pkv-store/src/map/chunk.rs";
 const KEEPER: &str = "crates/pkv-store/src/log/keeper.rs";
 
@@ -570,6 +571,34 @@ pub(super) const MUTANTS: &[Mutant] = &[
         file: CHUNK,
         find: "is_usual: target == usual }",
         replace: "is_usual: true }",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a large value that somebody holds counts as ready",
+        file: READY_VALUES,
+        find: " || Arc::get_mut(&mut value).is_none()",
+        replace: "",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "each large value of another length throws the ready ones away",
+        file: READY_VALUES,
+        find: "        } else if is_again {",
+        replace: "        } else {",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "more large values are made ready than were wanted",
+        file: READY_VALUES,
+        find: "self.count_max().min(self.wanted + 1)",
+        replace: "self.count_max()",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a large value that was replaced is not filled again",
+        file: MAP,
+        find: "            self.ready_values.give_back(value);\n",
+        replace: "            drop(value);\n",
         catch: MAP_TESTS,
     },
 ];

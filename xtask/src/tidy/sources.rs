@@ -32,6 +32,7 @@ const LONG_FILES: &[(&str, &str)] = &[
         "a list of tests of one promise, with the writers that they share",
     ),
     ("crates/pkv-store/tests/it/damage.rs", "a list of short tests, one for each kind of damage"),
+    ("xtask/src/mutants/planted.rs", "a list of bugs, one after the other"),
 ];
 
 pub(super) fn check(tree: &Tree, findings: &mut Vec<Finding>) {

@@ -106,10 +106,10 @@ impl Pages {
 }
 
 impl Log {
-    /// The thread that makes pages ahead of the writer. `make_chunk` does so for the map's memory and returns whether there was
+    /// The thread that makes pages ahead of the writer. `make_ready` does so for the map's memory and returns whether there was
     /// need: what is logged is about what the map has to keep. It is called with no lock held, and never before pages of the
     /// log are made that are due.
-    pub(crate) fn populate_thread(&self, make_chunk: &dyn Fn() -> bool) {
+    pub(crate) fn populate_thread(&self, make_ready: &dyn Fn() -> bool) {
         let mut tail = self.tail.lock();
         let mut is_written_to = false;
         while !tail.stop {
@@ -123,7 +123,7 @@ impl Log {
                 if !tail.is_stream() && tail.current.as_ref().is_some_and(wants_more) {
                     self.keeper_wanted.notify_one();
                 }
-            } else if !is_written_to || !MutexGuard::unlocked(&mut tail, make_chunk) {
+            } else if !is_written_to || !MutexGuard::unlocked(&mut tail, make_ready) {
                 // Looked at again: the lock was let go.
                 if tail.stop || tail.needs_pages() {
                     continue;

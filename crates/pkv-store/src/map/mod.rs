@@ -25,11 +25,13 @@ mod copy;
 mod hot;
 mod large;
 mod ready;
+mod ready_values;
 mod record;
 mod shard;
 mod table;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use std::ops::{Deref, RangeInclusive};
 use std::sync::Arc;
@@ -41,9 +43,11 @@ use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use copy::{Cursor, SliceCopy, SliceSize};
 pub(crate) use shard::{Found, Lookup, Shard};
+pub(crate) use value::{Garbage, NewValue, ValueRef};
 
 use hot::{Hot, Votes};
 use ready::ReadyChunks;
+use ready_values::ReadyValues;
 
 /// Longer values are allocations of their own.
 pub(crate) const INLINE_VALUE_BYTES_MAX: usize = 1024;
@@ -106,89 +110,6 @@ impl std::ops::AddAssign for Usage {
     }
 }
 
-/// A value on its way into a shard, made before any lock is taken.
-#[derive(Clone, Debug)]
-pub(crate) enum NewValue<'a> {
-    /// At most [`INLINE_VALUE_BYTES_MAX`]: copied into the shard.
-    Inline(&'a [u8]),
-    /// Longer: kept as it is.
-    Large(Arc<[u8]>),
-}
-
-impl<'a> NewValue<'a> {
-    /// Takes a value; a long one is copied.
-    pub(crate) fn new(bytes: &'a [u8]) -> Result<NewValue<'a>, OutOfMemory> {
-        if Self::is_inline(bytes.len()) {
-            return Ok(NewValue::Inline(bytes));
-        }
-        // `Arc` has no fallible constructor: a trial of the same size turns all but a race into an error.
-        let mut trial: Vec<u8> = Vec::new();
-        trial
-            .try_reserve_exact(bytes.len())
-            .map_err(|_| OutOfMemory { bytes: record::lossless(bytes.len()) })?;
-        drop(trial);
-        Ok(NewValue::Large(Arc::from(bytes)))
-    }
-
-    /// Is a value of this length stored in a chunk?
-    pub(crate) const fn is_inline(value_len: usize) -> bool {
-        value_len <= INLINE_VALUE_BYTES_MAX
-    }
-
-    /// The value's length in bytes.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            NewValue::Inline(bytes) => bytes.len(),
-            NewValue::Large(bytes) => bytes.len(),
-        }
-    }
-}
-
-/// A value in a shard.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum ValueRef<'a> {
-    /// Bytes in a chunk: to be copied before unlocking.
-    Inline(&'a [u8]),
-    /// A shared allocation: take a reference and unlock.
-    Large(&'a Arc<[u8]>),
-}
-
-impl<'a> ValueRef<'a> {
-    /// The value's bytes.
-    pub(crate) fn as_bytes(&self) -> &'a [u8] {
-        match self {
-            ValueRef::Inline(bytes) => bytes,
-            ValueRef::Large(bytes) => bytes,
-        }
-    }
-}
-
-/// Memory that a change made free, to be dropped after unlocking: unmapping it takes long.
-#[derive(Debug, Default)]
-#[must_use = "dropped under the lock, it stalls the shard"]
-pub(crate) struct Garbage {
-    value: Option<Arc<[u8]>>,
-    chunk: Box<[u8]>,
-    contents: Option<Box<Shard>>,
-}
-
-impl Garbage {
-    /// Whether nothing became free.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.value.is_none() && self.chunk.is_empty() && self.contents.is_none()
-    }
-
-    /// A shard's contents, where that is what became free; else all of it back.
-    pub(crate) fn into_contents(mut self) -> Result<Box<Shard>, Garbage> {
-        self.contents.take().ok_or(self)
-    }
-
-    /// Contents that nobody needs any more.
-    pub(crate) fn of_contents(contents: Shard) -> Garbage {
-        Garbage { contents: Some(Box::new(contents)), ..Garbage::default() }
-    }
-}
-
 /// The seeded hash of keys: rapidhash v3, which is the same in every version.
 #[derive(Clone, Debug)]
 pub(crate) struct Hasher(RapidSecrets);
@@ -226,6 +147,7 @@ pub(crate) struct Map {
     hasher: Hasher,
     hash_seed: u64,
     ready: Arc<ReadyChunks>,
+    ready_values: ReadyValues,
 }
 
 impl Map {
@@ -252,6 +174,7 @@ impl Map {
             hasher,
             hash_seed: options.hash_seed,
             ready,
+            ready_values: ReadyValues::default(),
         })
     }
 
@@ -371,26 +294,60 @@ impl Map {
         self.slots.iter().map(|slot| slot.entries.load(Ordering::Relaxed)).sum()
     }
 
-    /// The memory of all records and large values, without a lock: for the memory cap. Without the chunks that are ready, since
-    /// a write that takes one takes no more memory.
+    /// The memory of all records and large values, without a lock: for the memory cap. Without what is ready, since a write
+    /// that takes it takes no more memory.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.slots.iter().map(|slot| slot.memory_bytes.load(Ordering::Relaxed)).sum()
     }
 
-    /// Makes a chunk ahead of who will need one, unless enough are ready: see [`ReadyChunks`]. Returns whether it did.
-    pub(crate) fn make_chunk(&self) -> bool {
-        self.ready.make_one()
+    /// Makes a chunk and some large values ahead of who will need them, unless enough are ready: see [`ReadyChunks`] and
+    /// [`ReadyValues`]. Returns whether it made anything.
+    pub(crate) fn make_ready(&self) -> bool {
+        let has_made_chunk = self.ready.make_one();
+        self.ready_values.make_some() || has_made_chunk
     }
 
-    /// Frees the chunks that are ready: nothing is left that might need them soon.
-    pub(crate) fn forget_chunks(&self) {
+    /// Frees what is ready: nothing is left that might need it soon.
+    pub(crate) fn forget_ready(&self) {
         self.ready.clear();
+        self.ready_values.clear();
+    }
+
+    /// The memory of what is ready.
+    fn ready_usage(&self) -> Usage {
+        Usage {
+            held_bytes: self.ready.held_bytes(),
+            large_bytes: self.ready_values.held_bytes(),
+            ..Usage::default()
+        }
+    }
+
+    /// The shared copy that a large value lives in, in memory that is ready where there is some; `None` for a value that lives in
+    /// a chunk.
+    pub(crate) fn share_if_large(&self, value: &[u8]) -> Result<Option<Arc<[u8]>>, OutOfMemory> {
+        if NewValue::is_inline(value.len()) {
+            return Ok(None);
+        }
+        if let Some(shared) = self.ready_values.copy(value) {
+            return Ok(Some(shared));
+        }
+        match NewValue::new(value)? {
+            NewValue::Large(shared) => Ok(Some(shared)),
+            NewValue::Inline(_) => Ok(None),
+        }
+    }
+
+    /// Frees what became free, but for large values that are wanted again. Called with no shard locked.
+    pub(crate) fn free(&self, garbage: Garbage) {
+        if let Some(value) = garbage.value {
+            self.ready_values.give_back(value);
+        }
     }
 
     /// [`Map::usage`] for a thread that may hold a shard's lock: of a shard that is locked only entries and
     /// memory count, as of its last unlocking.
     pub(crate) fn usage_without_waiting(&self) -> Usage {
-        let mut sum = Usage { held_bytes: self.ready.held_bytes(), ..Usage::default() };
+        let mut sum = self.ready_usage();
         for slot in &self.slots {
             sum += slot.shard.try_read().map_or_else(
                 || Usage {
@@ -406,7 +363,7 @@ impl Map {
 
     /// Sums over all shards. Cost: one short read lock each.
     pub(crate) fn usage(&self) -> Usage {
-        let mut sum = Usage { held_bytes: self.ready.held_bytes(), ..Usage::default() };
+        let mut sum = self.ready_usage();
         for slot in &self.slots {
             let usage = slot.shard.read().usage();
             sum += usage;

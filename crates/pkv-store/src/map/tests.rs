@@ -793,12 +793,12 @@ fn long_records_leave_the_ready_chunks_alone() {
         set(&map, &key(number, 16), &value(number, value_bytes));
     };
     (0..20_000).for_each(|_| insert(100));
-    while map.make_chunk() {}
+    while map.make_ready() {}
     let ready = || map.usage().held_bytes - map.read(0).usage().held_bytes;
     let all = ready();
     assert!(all > 0);
     (0..5000).for_each(|_| insert(900));
-    assert!(!map.make_chunk());
+    assert!(!map.make_ready());
     assert_eq!(ready(), all);
 }
 
@@ -809,7 +809,7 @@ fn a_shard_of_the_largest_chunks_takes_ready_ones() {
     let value = value(1, 236);
     for number in 0..1_100_000 {
         set(&map, &key(number, 16), &value);
-        map.make_chunk();
+        map.make_ready();
     }
     let size = ChunkSize::new(map.usage().held_bytes, 256);
     assert!(size.bytes + 4096 > chunk::CHUNK_BYTES_MAX, "{size:?}");
@@ -825,7 +825,7 @@ fn a_shard_takes_a_chunk_that_is_ready() {
     let mut keys = (0..100_000).map(|number| key(number, 16));
     let mut insert = || set(&map, &keys.next().unwrap(), &value(1, 100));
     let held = || [map.usage().held_bytes, map.read(0).usage().held_bytes];
-    while !map.make_chunk() {
+    while !map.make_ready() {
         insert();
     }
     let [with_ready, in_shard] = held();
@@ -834,13 +834,40 @@ fn a_shard_takes_a_chunk_that_is_ready() {
         insert();
     }
     assert_eq!(held(), [with_ready; 2]);
-    assert!(map.make_chunk());
+    assert!(map.make_ready());
     let [with_ready, in_shard] = held();
     assert!(with_ready > in_shard);
     assert_eq!(map.memory_bytes(), in_shard, "a write that takes it takes no more memory");
-    map.forget_chunks();
+    map.forget_ready();
     assert_eq!(held(), [in_shard; 2]);
     map.read(0).verify();
+}
+
+/// What a large value leaves behind is filled again with the next of its length, and counts as memory of the map meanwhile.
+#[test]
+fn a_large_value_takes_the_memory_of_the_one_before() {
+    let map = map(1);
+    let mut set = |byte: u8| {
+        let (key, bytes) = (key(1, 16), [byte; 5000]);
+        let value = NewValue::Large(map.share_if_large(&bytes).unwrap().unwrap());
+        let mut garbage = Garbage::default();
+        let hash = map.hash(&key);
+        let mut shard = map.write(map.shard_index(hash));
+        shard.reserve(hash, key.len(), &value).unwrap();
+        shard.set(hash, &key, &value, &mut garbage);
+        drop(shard);
+        map.free(garbage);
+        assert_eq!(get(&map, &key).as_deref(), Some(bytes.as_slice()));
+    };
+    let ready = || map.usage().large_bytes - map.read(0).usage().large_bytes;
+    set(1);
+    assert_eq!(ready(), 0);
+    (2..9).for_each(&mut set);
+    assert_eq!(ready(), 5000, "the one before");
+    while map.make_ready() {}
+    assert!(ready() > 5000 && map.memory_bytes() < 12_000, "{} {}", ready(), map.memory_bytes());
+    map.forget_ready();
+    assert_eq!(ready(), 0);
 }
 
 /// Has a key shown that is there, as reads do that go on for long enough.
