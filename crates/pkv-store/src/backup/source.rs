@@ -20,7 +20,9 @@ use crate::recover::{
 
 /// How often a folder is listed again when a file was gone that had just been listed.
 const ROUNDS: u32 = 200;
-/// The pause before: who has just slept is least likely to lose the processor between the listing and the last file,
+/// How often its logs are walked again.
+const WALKS: u32 = 20;
+/// The pause before each: who has just slept is least likely to lose the processor between the listing and the last file,
 /// which on a busy machine happens again and again to who goes on at once.
 const PAUSE: Duration = Duration::from_millis(1);
 
@@ -124,7 +126,7 @@ impl<'a> Source<'a> {
         dir: &'a Path,
         mut work: impl FnMut(&Self) -> Result<T>,
     ) -> Result<T> {
-        for _ in 0..ROUNDS {
+        for _ in 0..WALKS {
             let source = Self::open(fs, dir)?;
             match work(&source) {
                 Err(error @ Error::Damaged { .. }) => {
