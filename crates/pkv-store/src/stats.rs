@@ -20,13 +20,14 @@ pub struct Stats {
     pub entries: u64,
     /// Keys and values.
     pub payload_bytes: u64,
-    /// Memory of the map's records: live, dead, and room, also in chunks that are ready for the next writes.
+    /// Memory of the map's records: live, dead, and room, also in chunks and large values (of these at most
+    /// 256 KiB) that are ready for the next writes.
     pub record_bytes: u64,
     /// Of these, records that were replaced or removed and not yet cleaned away.
     pub dead_bytes: u64,
     /// Memory of the map's index.
     pub index_bytes: u64,
-    /// Memory of values too large for a record, with at most 256 KiB that are ready for the next writes.
+    /// Memory of values too large for a record.
     pub large_value_bytes: u64,
     /// Views that are open: see [`crate::View`].
     pub views: usize,

@@ -78,7 +78,8 @@ impl Core {
     /// 4. Who reads the key without a lock is sent to it. The frame is appended to the log: **the commit point** of
     ///    `Durability::Process`. If the log has
     ///    no room just now, the lock is let go, room is waited for, and step 2 comes again.
-    /// 5. The map is changed, the shard unlocked, what was replaced is freed, and watches are told.
+    /// 5. The map is changed, the shard unlocked, what was replaced is freed or kept to be filled again (`Map::free`), and
+    ///    watches are told.
     /// 6. For `Durability::Power`: wait for the group commit.
     pub(crate) fn write_one(
         &self,
@@ -132,7 +133,10 @@ impl Core {
                     None
                 }
                 Decision::Keep => {
-                    return Ok(Written { seq: self.log.last_seq(), existed: current.is_some() });
+                    let kept = Written { seq: self.log.last_seq(), existed: current.is_some() };
+                    drop(shard);
+                    self.map.free_large(large);
+                    return Ok(kept);
                 }
             };
             let notice = self.watch.is_on().then(|| {

@@ -31,6 +31,7 @@ const fn orders(names: &'static [&'static str]) -> Tests {
 const SET: &str = "crates/pkv-snapshot-set/src/file_snapshot_set.rs";
 const PUBLISH: &str = "crates/pkv-snapshot-set/src/publish.rs";
 const PRUNE: &str = "crates/pkv-snapshot-set/src/prune.rs";
+const SOURCE: &str = "crates/pkv-store/src/backup/source.rs";
 const PURGE: &str = "crates/pkv-store/src/purge.rs";
 const FRAME: &str = "crates/pkv-format/src/frame.rs";
 const COMMIT: &str = "crates/pkv-store/src/log/commit.rs";
@@ -583,7 +584,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "each large value of another length throws the ready ones away",
         file: READY_VALUES,
-        find: "        } else if is_again {",
+        find: "        } else if self.in_a_row == IN_A_ROW {",
         replace: "        } else {",
         catch: MAP_TESTS,
     },
@@ -600,5 +601,26 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "            self.ready_values.give_back(value);\n",
         replace: "            drop(value);\n",
         catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a backup believes one listing",
+        file: SOURCE,
+        find: "                    if before.as_ref() == Some(&text) {",
+        replace: "                    if !text.is_empty() {",
+        catch: store(&["backup::an_error_counts"]),
+    },
+    Mutant {
+        name: "a backup believes damage that it met once",
+        file: SOURCE,
+        find: "            if before.as_ref() == Some(&text) && !source.has_changed()? {",
+        replace: "            if !source.has_changed()? {",
+        catch: store(&["backup::an_error_counts"]),
+    },
+    Mutant {
+        name: "a log that the listing missed ends a backup",
+        file: SOURCE,
+        find: "        if opened.is_some_and(|opened| id.ordinal <= opened) {",
+        replace: "        if opened.is_some_and(|opened| opened < id.ordinal && id.ordinal < opened) {",
+        catch: store(&["backup::an_error_counts"]),
     },
 ];

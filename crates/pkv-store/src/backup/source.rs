@@ -120,22 +120,25 @@ impl<'a> Source<'a> {
         Ok(source)
     }
 
-    /// Opens the files and works with them; again, if that failed because a writer cut a log to its length meanwhile.
+    /// Opens the files and works with them; again, if that failed because of what a writer did meanwhile. Of what may be its
+    /// doing an error counts when it comes twice in a row.
     pub(super) fn with<T>(
         fs: &'a dyn Fs,
         dir: &'a Path,
         mut work: impl FnMut(&Self) -> Result<T>,
     ) -> Result<T> {
+        let mut before = None;
         for _ in 0..WALKS {
             let source = Self::open(fs, dir)?;
-            match work(&source) {
-                Err(error @ Error::Damaged { .. }) => {
-                    if !source.has_changed()? {
-                        return Err(error);
-                    }
-                }
+            let error = match work(&source) {
+                Err(error @ (Error::Damaged { .. } | Error::Files(_))) => error,
                 done => return done,
+            };
+            let text = error.to_string();
+            if before.as_ref() == Some(&text) && !source.has_changed()? {
+                return Err(error);
             }
+            before = Some(text);
             std::thread::sleep(PAUSE);
         }
         Err(Error::Changing { path: dir.to_path_buf() })
@@ -158,7 +161,15 @@ impl<'a> Source<'a> {
     }
 
     /// Whether the folder holds this log by now, or a newer full snapshot that made it obsolete.
+    ///
+    /// That ends what was read where the log came behind the listing, and so behind every file that is open. An older one was
+    /// there, or its snapshot: the listing missed it, and all behind it with it.
     pub(super) fn has_by_now(&self, id: Id) -> Result<bool> {
+        let fulls = self.fulls.iter().map(|full| full.ordinal);
+        let opened = fulls.chain(self.logs.iter().map(|log| log.id.ordinal)).max();
+        if opened.is_some_and(|opened| id.ordinal <= opened) {
+            return Ok(false);
+        }
         let scan = scan(self.fs, self.dir)?;
         let is_full = |info: &&SnapshotInfo| info.snapshot_type == SnapshotType::FullCompleted;
         if scan.snapshots.iter().filter(is_full).any(|info| info.ordinal.0 > id.ordinal) {
@@ -184,7 +195,9 @@ impl<'a> Source<'a> {
 fn scan(fs: &dyn Fs, dir: &Path) -> Result<Scan> {
     let scan = match FileSnapshotSet::scan(fs, dir) {
         Ok(scan) => scan,
-        Err(pkv_snapshot_set::Error::Fs(error)) if error.kind() == io::ErrorKind::NotFound => {
+        Err(pkv_snapshot_set::Error::Fs(error))
+            if error.kind() == io::ErrorKind::NotFound && fs.list(dir).is_err() =>
+        {
             return Err(Error::NotFound { path: dir.to_path_buf() });
         }
         Err(error) => return Err(error.into()),

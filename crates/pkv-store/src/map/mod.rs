@@ -85,7 +85,8 @@ pub(crate) struct Usage {
     pub(crate) payload_bytes: u64,
     /// Bytes of live records: keys and inline values with headers and padding.
     pub(crate) live_bytes: u64,
-    /// Bytes of chunks: live records, dead ones and room; of a map those that are ready, too.
+    /// Bytes of chunks: live records, dead ones and room; of a map those that are ready, and large values that are,
+    /// too.
     pub(crate) held_bytes: u64,
     /// Bytes of dead records in the chunks.
     pub(crate) dead_bytes: u64,
@@ -313,13 +314,10 @@ impl Map {
         self.ready_values.clear();
     }
 
-    /// The memory of what is ready.
+    /// The memory of what is ready: no value's, which a snapshot would have to write.
     fn ready_usage(&self) -> Usage {
-        Usage {
-            held_bytes: self.ready.held_bytes(),
-            large_bytes: self.ready_values.held_bytes(),
-            ..Usage::default()
-        }
+        let held_bytes = self.ready.held_bytes() + self.ready_values.held_bytes();
+        Usage { held_bytes, ..Usage::default() }
     }
 
     /// The shared copy that a large value lives in, in memory that is ready where there is some; `None` for a value that lives in
@@ -339,7 +337,12 @@ impl Map {
 
     /// Frees what became free, but for large values that are wanted again. Called with no shard locked.
     pub(crate) fn free(&self, garbage: Garbage) {
-        if let Some(value) = garbage.value {
+        self.free_large(garbage.value);
+    }
+
+    /// The same of a large value that was made for a write and is not needed.
+    pub(crate) fn free_large(&self, value: Option<Arc<[u8]>>) {
+        if let Some(value) = value {
             self.ready_values.give_back(value);
         }
     }

@@ -14,6 +14,8 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// All that are ready together: what is written while the thread that makes them makes pages of the log.
 const BYTES_MAX: usize = 256 * 1024;
+/// A length that comes so often in a row is the one that is made ready.
+const IN_A_ROW: usize = 8;
 /// Longer ones are few, and take memory that the allocator returns to the system when they go.
 const VALUE_BYTES_MAX: usize = 64 * 1024;
 /// So much is made at a time: pages of the log come first, and are asked for in between.
@@ -35,10 +37,13 @@ struct Ready {
     values: Vec<Arc<[u8]>>,
     /// The length of each; 0: of none yet.
     len: usize,
-    /// The length that was wanted last.
-    wanted_len: usize,
     /// How many of this length were wanted; counted up to [`Ready::count_max`].
     wanted: usize,
+    /// The length that was wanted last, and how often in a row.
+    last_len: usize,
+    in_a_row: usize,
+    /// Values of the length before, to be freed by who holds no other lock.
+    unfit: Vec<Arc<[u8]>>,
 }
 
 impl Ready {
@@ -46,18 +51,20 @@ impl Ready {
         BYTES_MAX.checked_div(self.len).unwrap_or(0)
     }
 
-    /// Notes that this length is wanted. One that comes twice in a row is the one from then on, and what is ready is handed out to
-    /// be freed: where lengths change with each value, nothing is made, and nothing kept.
-    fn want(&mut self, len: usize) -> Vec<Arc<[u8]>> {
-        let is_again = std::mem::replace(&mut self.wanted_len, len) == len;
+    /// Notes that this length is wanted, and returns whether it is the one that is made ready. One that comes [`IN_A_ROW`] times in a row
+    /// is from then on: where lengths change with each value nothing is made and nothing kept, and two that come in turns
+    /// do not throw each other's away.
+    fn want(&mut self, len: usize) -> bool {
+        self.in_a_row = if len == self.last_len { IN_A_ROW.min(self.in_a_row + 1) } else { 1 };
+        self.last_len = len;
         if len == self.len {
             self.wanted = self.count_max().min(self.wanted + 1);
-        } else if is_again {
+        } else if self.in_a_row == IN_A_ROW {
             self.len = len;
             self.wanted = 0;
-            return std::mem::take(&mut self.values);
+            self.unfit.append(&mut self.values);
         }
-        Vec::new()
+        len == self.len
     }
 }
 
@@ -68,10 +75,8 @@ impl ReadyValues {
             return None;
         }
         let mut ready = self.ready.lock();
-        let unfit = ready.want(value.len());
-        let taken = if value.len() == ready.len { ready.values.pop() } else { None };
+        let taken = if ready.want(value.len()) { ready.values.pop() } else { None };
         drop(ready);
-        self.forget(&unfit);
         let mut taken = taken?;
         self.forget(std::slice::from_ref(&taken));
         Arc::get_mut(&mut taken)?.copy_from_slice(value);
@@ -85,11 +90,13 @@ impl ReadyValues {
             return;
         }
         drop(self.keep(value));
+        self.free_unfit();
     }
 
     /// Makes some of the length that is wanted, up to as many as were wanted so far. Returns whether it did. For a thread that
     /// nobody waits for.
     pub(super) fn make_some(&self) -> bool {
+        self.free_unfit();
         let ready = self.ready.lock();
         let (len, wanted) = (ready.len, ready.wanted.saturating_sub(ready.values.len()));
         drop(ready);
@@ -113,6 +120,13 @@ impl ReadyValues {
     pub(super) fn clear(&self) {
         let ready = std::mem::take(&mut *self.ready.lock());
         self.forget(&ready.values);
+        self.forget(&ready.unfit);
+    }
+
+    /// Frees what is of no use any more. With no lock held: some of it may be another thread's memory.
+    fn free_unfit(&self) {
+        let unfit = std::mem::take(&mut self.ready.lock().unfit);
+        self.forget(&unfit);
     }
 
     /// The memory of the values that are ready.
@@ -155,11 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_comes_twice_is_made_ready_and_no_more_than_were_wanted() {
+    fn a_length_that_comes_again_and_again_is_made_ready_and_no_more_than_were_wanted() {
         let ready = ReadyValues::default();
         assert!(!ready.make_some(), "none was wanted");
         for len in [2000, 4096, 30_000, VALUE_BYTES_MAX] {
-            assert_eq!(ready_of(&ready, len, 2), 0, "the first ones");
+            assert_eq!(ready_of(&ready, len, IN_A_ROW), 0, "the first ones");
             assert!(!ready.make_some());
             assert_eq!(ready_of(&ready, len, 3), 0);
             let mut pieces = 0;
@@ -174,7 +188,7 @@ mod tests {
             assert_eq!(ready_of(&ready, len, 5), 2);
             assert_eq!(ready.held_bytes(), 0);
             while ready.make_some() {}
-            // What is ready when another length comes goes.
+            // All that is ready goes when another length comes.
             assert!(ready.held_bytes() >= lossless(4 * len).min(lossless(BYTES_MAX)));
         }
         ready.clear();
@@ -200,7 +214,7 @@ mod tests {
     fn one_that_was_replaced_is_filled_again_unless_somebody_holds_it() {
         let ready = ReadyValues::default();
         ready.give_back(Arc::from(value(1, 2000)));
-        assert_eq!(ready_of(&ready, 2000, 2), 0, "nobody had wanted that length");
+        assert_eq!(ready_of(&ready, 2000, IN_A_ROW), 0, "nobody had wanted that length");
         ready.give_back(Arc::from(value(1, 2000)));
         ready.give_back(Arc::from(value(1, 2001)));
         assert_eq!(ready.held_bytes(), 2000);
@@ -216,11 +230,11 @@ mod tests {
     #[test]
     fn lengths_that_change_with_each_value_leave_what_is_ready_alone() {
         let ready = ReadyValues::default();
-        ready_of(&ready, 2000, 7);
+        ready_of(&ready, 2000, IN_A_ROW + 5);
         while ready.make_some() {}
         let held = ready.held_bytes();
-        for len in [3000, 4000, 3000, 2500, 3000] {
-            assert_eq!(ready.copy(&value(1, len)), None);
+        for (len, times) in [(3000, IN_A_ROW - 1), (4000, 1), (3000, IN_A_ROW - 1), (2500, 1)] {
+            assert_eq!(ready_of(&ready, len, times), 0);
             ready.give_back(Arc::from(value(1, len)));
             assert!(!ready.make_some());
         }

@@ -859,11 +859,12 @@ fn a_large_value_takes_the_memory_of_the_one_before() {
         map.free(garbage);
         assert_eq!(get(&map, &key).as_deref(), Some(bytes.as_slice()));
     };
-    let ready = || map.usage().large_bytes - map.read(0).usage().large_bytes;
+    let ready = || map.usage().held_bytes - map.read(0).usage().held_bytes;
     set(1);
     assert_eq!(ready(), 0);
-    (2..9).for_each(&mut set);
+    (2..20).for_each(&mut set);
     assert_eq!(ready(), 5000, "the one before");
+    assert_eq!(map.usage().large_bytes, 5000, "what a snapshot writes");
     while map.make_ready() {}
     assert!(ready() > 5000 && map.memory_bytes() < 12_000, "{} {}", ready(), map.memory_bytes());
     map.forget_ready();

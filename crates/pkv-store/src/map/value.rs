@@ -67,7 +67,7 @@ impl<'a> ValueRef<'a> {
     }
 }
 
-/// Memory that a change made free, to be dropped after unlocking: unmapping it takes long.
+/// Memory that a change made free, for [`super::Map::free`] after unlocking: unmapping it takes long.
 #[derive(Debug, Default)]
 #[must_use = "dropped under the lock, it stalls the shard"]
 pub(crate) struct Garbage {

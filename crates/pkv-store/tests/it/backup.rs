@@ -14,7 +14,7 @@ use pkv_store::{
     Backup, ByteStore, Durability, Error, LogWay, Options, RestorePoint, Store, Update,
 };
 
-use crate::support::{Contents, HookFs, Place, both_ways, contents, restless, small};
+use crate::support::{Contents, HookFs, Image, Place, both_ways, contents, restless, small};
 
 /// What every write did, by its number: the model.
 type Writes = BTreeMap<u64, (Vec<u8>, Option<Vec<u8>>)>;
@@ -169,8 +169,8 @@ fn a_log_whose_header_comes_between_two_looks_is_no_damage() {
     assert!(opened(&place.at("backup")) == expected);
 }
 
-/// Who lost the processor each time between the listing of a folder and its last file gave up after twenty times,
-/// within some milliseconds: it happened once, to a backup beside all other tests.
+/// Who lost the processor each time between the listing of a folder and its last file gave up after twenty times, within some
+/// milliseconds. (A backup amid compactions had failed once, beside all other tests, and its message was lost.)
 #[test]
 fn a_folder_whose_files_go_again_and_again_is_listed_until_they_stay() {
     let place = Place::new();
@@ -188,6 +188,67 @@ fn a_folder_whose_files_go_again_and_again_is_listed_until_they_stay() {
     });
     Backup::new().file_system(fs).copy(place.store(), place.at("backup")).unwrap();
     assert!(opened(&place.at("backup")) == opened(&place.store()));
+}
+
+/// Copies a folder of which the first listing misses a file, and the second does not.
+fn backup_with_a_missed_name(place: &Place, file: &Path, name: &str) -> Result<(), Error> {
+    let lists = AtomicU64::new(0);
+    let (file, away) = (file.to_path_buf(), place.at("away"));
+    let fs = HookFs::hooked(move |op, dir| {
+        let is_of_store = op == Op::List && dir.ends_with("store");
+        match is_of_store.then(|| lists.fetch_add(1, Ordering::SeqCst)) {
+            Some(0) => std::fs::rename(&file, &away),
+            Some(1) => std::fs::rename(&away, &file),
+            _ => Ok(()),
+        }
+    });
+    Backup::new().file_system(fs).copy(place.store(), place.at(name)).map(drop)
+}
+
+/// The listing of a folder whose names change meanwhile may miss one. A log that was missed is damage; of the only snapshot a
+/// newer one seemed to explain why the first log is not there, and the backup was empty. What is there to stay comes again.
+#[test]
+fn an_error_counts_when_it_comes_twice() {
+    let place = Place::new();
+    let store = ByteStore::open(place.store(), &small().background(false)).unwrap();
+    let fill = |from: u64| {
+        for number in from..from + 1000 {
+            store.insert(&number.to_le_bytes(), &[7; 100], Durability::Process).unwrap();
+        }
+    };
+    fill(0);
+    let logs = Image::of(&place.store()).named("diff");
+    assert!(logs.len() > 2, "{logs:?}");
+    let log = place.store().join(&logs[1]);
+    backup_with_a_missed_name(&place, &log, "log").unwrap();
+    store.compact().unwrap();
+    fill(1000);
+    let fulls = Image::of(&place.store()).named("full");
+    assert_eq!(fulls.len(), 1);
+    backup_with_a_missed_name(&place, &place.store().join(&fulls[0]), "full").unwrap();
+    store.close().unwrap();
+    assert_eq!(opened(&place.at("log")).len(), 1000);
+    let expected = opened(&place.store());
+    assert!(opened(&place.at("full")) == expected);
+
+    // A listing that fails once; and each time.
+    for (name, failures) in [("once", 1), ("always", u64::MAX)] {
+        let lists = AtomicU64::new(0);
+        let fs = HookFs::hooked(move |op, dir| {
+            let is_of_store = op == Op::List && dir.ends_with("store");
+            let fails = is_of_store && lists.fetch_add(1, Ordering::SeqCst) < failures;
+            if fails { Err(std::io::ErrorKind::PermissionDenied.into()) } else { Ok(()) }
+        });
+        match Backup::new().file_system(fs).copy(place.store(), place.at(name)) {
+            Ok(_) => assert!(failures == 1 && opened(&place.at(name)) == expected),
+            Err(error) => assert!(failures > 1 && matches!(error, Error::Fs(_)), "{error}"),
+        }
+    }
+    // Gone for good.
+    let logs = Image::of(&place.store()).named("diff");
+    std::fs::remove_file(place.store().join(&logs[1])).unwrap();
+    let error = Backup::new().copy(place.store(), place.at("gone")).unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
 }
 
 /// A store without threads, so that each run makes the same files: three snapshots, logs between them and above.

@@ -282,6 +282,7 @@ impl Fs for HookFs {
     }
 
     fn list(&self, dir: &Path) -> pkv_fs::Result<Vec<Entry>> {
+        self.ask(Op::List, dir)?;
         StdFs.list(dir)
     }
 
