@@ -274,7 +274,7 @@ impl Prepared {
         notice
     }
 
-    /// Makes the changes in their order; what they replaced is to be dropped without a lock.
+    /// Makes the changes in their order; what they replaced is for [`Map::free`], without a lock.
     pub(crate) fn apply(&mut self, locked: &mut Locked<'_>) -> Vec<Garbage> {
         let bytes = self.frame.body().as_slice();
         let mut garbage = Vec::new();

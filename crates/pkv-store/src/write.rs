@@ -181,6 +181,8 @@ impl Core {
             };
             break (seq, existed, notice);
         };
+        // Held on to while step 6 waits, it would be shared when the next write replaces it.
+        drop(large);
         self.map.free(garbage);
         if let Some(notice) = notice {
             self.watch.tell(seq, notice);

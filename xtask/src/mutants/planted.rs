@@ -623,4 +623,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
         replace: "        if opened.is_some_and(|opened| opened < id.ordinal && id.ordinal < opened) {",
         catch: store(&["backup::an_error_counts"]),
     },
+    Mutant {
+        name: "large values of the length before stay for ever",
+        file: READY_VALUES,
+        find: "        drop(self.keep(value));\n        self.free_unfit();\n",
+        replace: "        drop(self.keep(value));\n",
+        catch: MAP_TESTS,
+    },
 ];

@@ -171,8 +171,8 @@ impl Backup {
     /// # Errors
     ///
     /// [`Error::NotEmpty`] when `to` is there and not empty; [`Error::Damaged`] when `from` is found damaged (not every
-    /// byte is looked at: `pkv verify` does that, also with the copy); [`Error::Changing`] when files vanished each
-    /// time they were listed. The new folder is removed then, and one that a crash leaves half made does not open.
+    /// byte is looked at: `pkv verify` does that, also with the copy); [`Error::Changing`] when files vanished or
+    /// changed each time they were listed. The new folder is removed then, and one that a crash leaves half made does not open.
     pub fn copy(&self, from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<BackupReport> {
         Source::with(&*self.fs, from.as_ref(), |source| {
             let (full, chain) = oldest_chain(source, Until::Latest)?;

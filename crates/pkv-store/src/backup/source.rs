@@ -173,7 +173,8 @@ impl<'a> Source<'a> {
         let scan = scan(self.fs, self.dir)?;
         let is_full = |info: &&SnapshotInfo| info.snapshot_type == SnapshotType::FullCompleted;
         if scan.snapshots.iter().filter(is_full).any(|info| info.ordinal.0 > id.ordinal) {
-            return Ok(true);
+            // Where nothing is open, the listing may have missed it.
+            return Ok(opened.is_some());
         }
         let Some(info) = scan.snapshots.iter().find(|info| info.ordinal.0 == id.ordinal) else {
             return Ok(false);

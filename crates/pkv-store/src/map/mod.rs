@@ -12,7 +12,7 @@
 //!   values); an index entry is a 32-bit place and a 24-bit tag; chunks leave 2 % over.
 //! - **No stall.** One write splits at most one bucket, of at most 3,072 entries, allocates at most one chunk
 //!   of 256 KiB and moves at most 64 KiB of records (`clean.rs`). Memory that becomes free is handed to
-//!   the caller as [`Garbage`], to be dropped after unlocking.
+//!   the caller as [`Garbage`], for [`Map::free`] after unlocking.
 //! - **Copied while it changes.** `copy.rs` walks a shard by hash position, in slices of some microseconds, or some
 //!   dozens where nobody writes.
 //!

@@ -52,8 +52,8 @@ impl Ready {
     }
 
     /// Notes that this length is wanted, and returns whether it is the one that is made ready. One that comes [`IN_A_ROW`] times in a row
-    /// is from then on: where lengths change with each value nothing is made and nothing kept, and two that come in turns
-    /// do not throw each other's away.
+    /// is from then on: where lengths change with each value nothing is made and nothing kept. (Two that come in turns of more
+    /// than that throw each other's away.)
     fn want(&mut self, len: usize) -> bool {
         self.in_a_row = if len == self.last_len { IN_A_ROW.min(self.in_a_row + 1) } else { 1 };
         self.last_len = len;
@@ -62,7 +62,11 @@ impl Ready {
         } else if self.in_a_row == IN_A_ROW {
             self.len = len;
             self.wanted = 0;
-            self.unfit.append(&mut self.values);
+            if self.unfit.is_empty() {
+                self.unfit = std::mem::take(&mut self.values);
+            } else {
+                self.unfit.append(&mut self.values);
+            }
         }
         len == self.len
     }
@@ -225,6 +229,26 @@ mod tests {
         ready.give_back(held);
         assert_eq!(weak.upgrade(), None, "freed, since a weak reference could come back to it");
         assert_eq!((ready.held_bytes(), ready_of(&ready, 2000, 1)), (0, 0));
+    }
+
+    /// Also in a store without threads, where nobody makes any.
+    #[test]
+    fn those_of_the_length_before_go_with_the_next_that_comes_back() {
+        let ready = ReadyValues::default();
+        ready_of(&ready, 2000, IN_A_ROW);
+        (0..3).for_each(|_| ready.give_back(Arc::from(value(1, 2000))));
+        assert_eq!(ready.held_bytes(), 6000);
+        ready_of(&ready, 3000, IN_A_ROW);
+        assert_eq!(
+            ready.held_bytes(),
+            6000,
+            "freed with nothing locked, which this call cannot know"
+        );
+        ready.give_back(Arc::from(value(1, 3000)));
+        assert_eq!(ready.held_bytes(), 3000);
+        ready_of(&ready, 2000, IN_A_ROW);
+        ready.clear();
+        assert_eq!(ready.held_bytes(), 0);
     }
 
     #[test]
