@@ -17,7 +17,7 @@ const BYTES_MAX: usize = 256 * 1024;
 /// A length that comes so often in a row is the one that is made ready.
 const IN_A_ROW: usize = 8;
 /// Longer ones are few, and take memory that the allocator returns to the system when they go.
-const VALUE_BYTES_MAX: usize = 64 * 1024;
+const EACH_BYTES_MAX: usize = 64 * 1024;
 /// So much is made at a time: pages of the log come first, and are asked for in between.
 const PIECE_BYTES: usize = 16 * 1024;
 /// The two counters of a shared allocation, the header that the allocator puts before it, and what rounds it up.
@@ -75,7 +75,7 @@ impl Ready {
 impl ReadyValues {
     /// A copy of a value in memory that is ready, if there is some of its length.
     pub(super) fn copy(&self, value: &[u8]) -> Option<Arc<[u8]>> {
-        if value.len() > VALUE_BYTES_MAX {
+        if value.len() > EACH_BYTES_MAX {
             return None;
         }
         let mut ready = self.ready.lock();
@@ -90,7 +90,7 @@ impl ReadyValues {
     /// Takes a value that was replaced or removed, to be filled again, where it is of the length that is wanted and nobody else
     /// holds it. Called with no shard locked: else it is freed here.
     pub(super) fn give_back(&self, mut value: Arc<[u8]>) {
-        if value.len() > VALUE_BYTES_MAX || Arc::get_mut(&mut value).is_none() {
+        if value.len() > EACH_BYTES_MAX || Arc::get_mut(&mut value).is_none() {
             return;
         }
         drop(self.keep(value));
@@ -176,7 +176,7 @@ mod tests {
     fn a_length_that_comes_again_and_again_is_made_ready_and_no_more_than_were_wanted() {
         let ready = ReadyValues::default();
         assert!(!ready.make_some(), "none was wanted");
-        for len in [2000, 4096, 30_000, VALUE_BYTES_MAX] {
+        for len in [2000, 4096, 30_000, EACH_BYTES_MAX] {
             assert_eq!(ready_of(&ready, len, IN_A_ROW), 0, "the first ones");
             assert!(!ready.make_some());
             assert_eq!(ready_of(&ready, len, 3), 0);
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(full, lossless(BYTES_MAX / 3000 * 3000));
         ready.give_back(Arc::from(value(1, 3000)));
         assert_eq!(ready.held_bytes(), full);
-        assert_eq!(ready_of(&ready, VALUE_BYTES_MAX + 1, 3), 0);
+        assert_eq!(ready_of(&ready, EACH_BYTES_MAX + 1, 3), 0);
         while ready.make_some() {}
         assert_eq!(ready.held_bytes(), full, "of longer ones none is ready");
     }
