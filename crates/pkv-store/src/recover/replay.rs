@@ -195,8 +195,11 @@ impl Replay<'_> {
     }
 
     /// Whether this log is there now, one that was taken into use since the folder was looked at. One that lost its
-    /// header or its first frame is not.
+    /// header or its first frame is not, nor is one that is older than another of those that were found: the listing missed it.
     fn is_there(&self, named: &Named) -> Result<bool> {
+        if self.there.iter().any(|(ordinal, _)| *ordinal > named.ordinal) {
+            return Ok(false);
+        }
         let ordinal = SnapshotOrdinal(named.ordinal);
         let Some(name) = SnapshotFileName::new(SnapshotType::Diff, ordinal, 0, 1) else {
             return Ok(false);

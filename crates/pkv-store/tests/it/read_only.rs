@@ -21,7 +21,9 @@ use pkv_store::{
     Store,
 };
 
-use crate::support::{Contents, Image, Place, contents, eventually, restless, small, write_file};
+use crate::support::{
+    Contents, HookFs, Image, Place, contents, eventually, restless, small, write_file,
+};
 
 const DIR: &str = "PKV_TEST_READ_ONLY_DIR";
 const WAY: &str = "PKV_TEST_READ_ONLY_WAY";
@@ -503,4 +505,29 @@ fn a_refresh_refuses_a_torn_end_where_opening_does() {
     let refused = strict.refresh().unwrap_err();
     assert!(matches!(refused, Error::Torn { kept: 24, .. }), "{refused}");
     check(&strict);
+}
+
+/// Reading beside a writer takes a log that is named and was not listed for one that came since. One that is older than another
+/// that is open was missed by the listing, and what stands in the later ones was not shown.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the test changes the folder from outside")]
+fn a_log_that_the_listing_missed_is_no_end_for_a_reader() {
+    let place = Place::new();
+    let store = ByteStore::open(place.store(), &small().background(false)).unwrap();
+    for number in 0_u64..1000 {
+        store.insert(&number.to_le_bytes(), &[7; 100], Durability::Process).unwrap();
+    }
+    let logs = Image::of(&place.store()).named("diff");
+    assert!(logs.len() > 2, "{logs:?}");
+    let (log, away, lists) = (place.store().join(&logs[1]), place.at("away"), AtomicU64::new(0));
+    let fs = HookFs::hooked(move |op, path| match op {
+        Op::List if lists.fetch_add(1, Ordering::SeqCst) == 0 => std::fs::rename(&log, &away),
+        // There again when it is looked at, and for the next listing.
+        Op::Open | Op::List if (op == Op::List || path == log) && away.exists() => {
+            std::fs::rename(&away, &log)
+        }
+        _ => Ok(()),
+    });
+    let view = ReadOnlyByteStore::open(place.store(), &small().file_system(fs)).unwrap();
+    assert_eq!(view.len(), 1000);
 }
