@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pkv_format::{
     FileHeader, FileSeed, HEADER_BYTES, HeaderError, SUCCESSOR_BYTES, SUCCESSOR_OFFSET, Successor,
@@ -136,6 +137,7 @@ impl Folder {
                 return Err(error);
             }
             before = Some(text);
+            std::thread::sleep(PAUSE);
         }
         Err(Error::Changing { path: self.dir.clone() })
     }
@@ -277,7 +279,10 @@ pub(crate) fn highest_version(fs: &dyn Fs, listing: &Listing) -> Option<u32> {
 }
 
 /// How often a folder that somebody may be writing to is read again before [`Error::Changing`].
-pub(crate) const ROUNDS: u32 = 10;
+pub(crate) const ROUNDS: u32 = 20;
+/// The pause before each: rounds that follow at once are over within milliseconds, and a writer may change as many names in
+/// them.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
 /// The process that opened a store last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use crate::check::window::wide;
 use crate::entries::Types;
 use crate::error::{Error, Exit, Result};
 use crate::field::{FieldType, FieldValue};
-use crate::folder::{Folder, Listing, Opener, ROUNDS};
+use crate::folder::{Folder, Listing, Opener, PAUSE, ROUNDS};
 use crate::json::{Hex, Json, append, object};
 use crate::output::{Output, Report};
 use crate::text::{Count, Painted, Shown};
@@ -167,7 +167,10 @@ pub fn verify(folder: &Folder) -> Result<Verification> {
         let mut found = match verify_once(folder, &listing) {
             Ok(found) => found,
             // A writer removed a file, or renamed it, since it was listed.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
             Err(error) => return Err(error.into()),
         };
         if found.faults.is_empty() || folder.is_still(&listing)? {
@@ -182,6 +185,7 @@ pub fn verify(folder: &Folder) -> Result<Verification> {
             return Ok(found);
         }
         before = found.faults;
+        std::thread::sleep(PAUSE);
     }
     Err(Error::Changing { path: folder.dir().to_path_buf() })
 }

@@ -18,8 +18,10 @@ use crate::recover::{
     NameSays, Types, check_name, check_store, header_error, is_unused, read_header, read_root,
 };
 
-/// How often a folder is listed again when a file was gone that had just been listed.
+/// How often a folder is listed again when a file was gone that had just been listed, or another had come.
 const ROUNDS: u32 = 200;
+/// From then on newer files may have come: a writer that fills a log within a millisecond always makes some.
+const ROUNDS_OF_NONE: u32 = 20;
 /// How often its logs are walked again.
 const WALKS: u32 = 20;
 /// The pause before each: who has just slept is least likely to lose the processor between the listing and the last file,
@@ -78,12 +80,21 @@ pub(super) struct Id {
 }
 
 impl<'a> Source<'a> {
-    /// Opens all files that count. What a writer makes later is not among them. The listing of a folder whose names
-    /// change meanwhile may miss one, so another error counts when it comes twice in a row.
+    /// Opens all files that count. What a writer makes later is not among them.
+    ///
+    /// The listing of a folder whose names change meanwhile may miss one. So a second one, when all files are open, must say
+    /// the same, and another error counts when it comes twice in a row.
     pub(super) fn open(fs: &'a dyn Fs, dir: &'a Path) -> Result<Self> {
         let mut before = None;
-        for _ in 0..ROUNDS {
-            match Self::open_files(fs, dir) {
+        for round in 0..ROUNDS {
+            let opened = scan(fs, dir).and_then(|listed| {
+                let source = Self::open_files(fs, dir, &listed)?;
+                let is_same = is_same(&listed, &scan(fs, dir)?, round >= ROUNDS_OF_NONE);
+                Ok(is_same.then_some(source))
+            });
+            match opened {
+                Ok(Some(source)) => return Ok(source),
+                Ok(None) => before = None,
                 Err(error) if is_gone(&error) => before = None,
                 Err(error @ Error::NotFound { .. }) => return Err(error),
                 Err(error) => {
@@ -93,20 +104,18 @@ impl<'a> Source<'a> {
                     }
                     before = Some(text);
                 }
-                opened => return opened,
             }
             std::thread::sleep(PAUSE);
         }
         Err(Error::Changing { path: dir.to_path_buf() })
     }
 
-    fn open_files(fs: &'a dyn Fs, dir: &'a Path) -> Result<Self> {
-        let scan = scan(fs, dir)?;
+    fn open_files(fs: &'a dyn Fs, dir: &'a Path, listed: &Scan) -> Result<Self> {
         let mut source =
             Self { fs, dir, fulls: Vec::new(), logs: Vec::new(), root: read_root(fs, dir) };
         let mut first = None;
         // The latest first: it is what the others are compared with.
-        for info in scan.snapshots.iter().rev() {
+        for info in listed.snapshots.iter().rev() {
             match info.snapshot_type {
                 SnapshotType::FullCompleted => {
                     source.fulls.push(open_full(fs, info, &mut first)?);
@@ -121,21 +130,21 @@ impl<'a> Source<'a> {
     }
 
     /// Opens the files and works with them; again, if that failed because of what a writer did meanwhile. Of what may be its
-    /// doing an error counts when it comes twice in a row.
+    /// doing an error counts when it comes twice in a row and no log has changed, or twice at last.
     pub(super) fn with<T>(
         fs: &'a dyn Fs,
         dir: &'a Path,
         mut work: impl FnMut(&Self) -> Result<T>,
     ) -> Result<T> {
         let mut before = None;
-        for _ in 0..WALKS {
+        for walk in 1..=WALKS {
             let source = Self::open(fs, dir)?;
             let error = match work(&source) {
                 Err(error @ (Error::Damaged { .. } | Error::Files(_))) => error,
                 done => return done,
             };
             let text = error.to_string();
-            if before.as_ref() == Some(&text) && !source.has_changed()? {
+            if before.as_ref() == Some(&text) && (walk == WALKS || !source.has_changed()?) {
                 return Err(error);
             }
             before = Some(text);
@@ -207,6 +216,15 @@ fn scan(fs: &dyn Fs, dir: &Path) -> Result<Scan> {
         Some(problem) => Err(pkv_snapshot_set::Error::from(problem.clone()).into()),
         None => Ok(scan),
     }
+}
+
+/// Whether a later listing has the files of an earlier one and no others, but for newer ones where they may have come.
+fn is_same(earlier: &Scan, later: &Scan, with_newer: bool) -> bool {
+    let counts = |info: &&SnapshotInfo| info.snapshot_type != SnapshotType::Pending;
+    let newest = earlier.snapshots.iter().filter(counts).map(|info| info.ordinal).max();
+    let later = later.snapshots.iter().filter(counts);
+    let later = later.filter(|info| !with_newer || Some(info.ordinal) <= newest);
+    earlier.snapshots.iter().filter(counts).eq(later)
 }
 
 fn is_gone(error: &Error) -> bool {

@@ -190,19 +190,49 @@ fn a_folder_whose_files_go_again_and_again_is_listed_until_they_stay() {
     assert!(opened(&place.at("backup")) == opened(&place.store()));
 }
 
-/// Copies a folder of which the first listing misses a file, and the second does not.
-fn backup_with_a_missed_name(place: &Place, file: &Path, name: &str) -> Result<(), Error> {
+/// A file system on which so many listings of the store miss a file, and those behind them do not.
+fn missing(place: &Place, file: &Path, missed: u64) -> Arc<dyn Fs> {
     let lists = AtomicU64::new(0);
     let (file, away) = (file.to_path_buf(), place.at("away"));
-    let fs = HookFs::hooked(move |op, dir| {
+    HookFs::hooked(move |op, dir| {
         let is_of_store = op == Op::List && dir.ends_with("store");
         match is_of_store.then(|| lists.fetch_add(1, Ordering::SeqCst)) {
             Some(0) => std::fs::rename(&file, &away),
-            Some(1) => std::fs::rename(&away, &file),
+            Some(count) if count == missed => std::fs::rename(&away, &file),
             _ => Ok(()),
         }
-    });
+    })
+}
+
+/// Copies a folder of which the first two listings miss a file.
+fn backup_with_a_missed_name(place: &Place, file: &Path, name: &str) -> Result<(), Error> {
+    let fs = missing(place, file, 2);
     Backup::new().file_system(fs).copy(place.store(), place.at(name)).map(drop)
+}
+
+/// What a listing missed looked like what is not there, without an error that could be met twice: an older snapshot, a log
+/// behind one, the newest log of all.
+#[test]
+fn a_name_that_one_listing_misses_is_found() {
+    let place = Place::new();
+    let (store, writes) = filled(&place.store());
+    let image = Image::of(&place.store());
+    let (fulls, logs) = (image.named("full"), image.named("diff"));
+    let newest = logs.last().unwrap();
+    assert!(fulls.len() == 2 && logs.len() == 4, "{fulls:?}, {logs:?}");
+    for name in [&fulls[0], &fulls[1], &logs[0], &logs[logs.len() / 2], newest] {
+        let file = place.store().join(name);
+        let copy = place.at(&format!("copy without {name}"));
+        let fs = missing(&place, &file, 1);
+        let report = Backup::new().file_system(fs).copy(place.store(), &copy).unwrap();
+        assert_eq!((report.seq, report.seq_min), (240, 61), "{name}");
+        let restored = place.at(&format!("restored without {name}"));
+        let fs = missing(&place, &file, 1);
+        let backup = Backup::new().file_system(fs);
+        backup.restore(place.store(), &restored, RestorePoint::Seq(70)).unwrap();
+        assert!(opened(&restored) == state_at(&writes, 70), "{name}");
+    }
+    drop(store);
 }
 
 /// The listing of a folder whose names change meanwhile may miss one. A log that was missed is damage; of the only snapshot a
@@ -248,6 +278,30 @@ fn an_error_counts_when_it_comes_twice() {
     let logs = Image::of(&place.store()).named("diff");
     std::fs::remove_file(place.store().join(&logs[1])).unwrap();
     let error = Backup::new().copy(place.store(), place.at("gone")).unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+}
+
+/// A writer that ended a log in each look had the backup say that files are changing, and nothing of the damage.
+#[test]
+fn damage_is_told_where_logs_change_meanwhile_too() {
+    let place = Place::new();
+    filled(&place.store()).0.close().unwrap();
+    let logs = Image::of(&place.store()).named("diff");
+    let path = |name: &String| place.store().join(name);
+    let (damaged, newest) = (path(&logs[2]), path(logs.last().unwrap()));
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&damaged, bytes).unwrap();
+    let newest_bytes = std::fs::metadata(&newest).unwrap().len();
+    let looks = AtomicU64::new(0);
+    let fs = HookFs::hooked(move |op, path| {
+        if op == Op::Read && path == damaged {
+            let bytes = newest_bytes + looks.fetch_add(1, Ordering::SeqCst);
+            std::fs::File::options().write(true).open(&newest)?.set_len(bytes)?;
+        }
+        Ok(())
+    });
+    let error = Backup::new().file_system(fs).copy(place.store(), place.at("backup")).unwrap_err();
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
 }
 
