@@ -5,6 +5,10 @@ use std::time::Duration;
 /// A sync waits for others for half the time that the last one took, which the manual of `PostgreSQL` advises for its
 /// `commit_delay`, and no longer than this.
 const WAIT_MAX: Duration = Duration::from_millis(1);
+/// And so much longer for each that may come, since those who were woken together go on one after the other; for so many at
+/// the most: a sync for some of more than these runs while the others come.
+const WAIT_EACH: Duration = Duration::from_micros(2);
+const WAIT_EACH_COUNT_MAX: u32 = 64;
 /// Behind one that waited in vain two syncs begin at once, then four, at last so many.
 const PAUSE_MAX: u32 = 64;
 
@@ -50,7 +54,8 @@ impl Group {
             return None;
         }
         self.joined_before = self.joined;
-        Some((self.sync_time / 2).min(WAIT_MAX))
+        let more = WAIT_EACH * self.expected.min(WAIT_EACH_COUNT_MAX);
+        Some((self.sync_time / 2 + more).min(WAIT_MAX))
     }
 
     /// That wait is over.
@@ -110,7 +115,7 @@ mod tests {
         assert_eq!(sync(&mut group, 63), 1);
         for _ in 0..3 {
             // The first to come back waits for the others.
-            assert_eq!(group.wait_time(), Some(SYNC_TIME / 2));
+            assert_eq!(group.wait_time(), Some(SYNC_TIME / 2 + WAIT_EACH * 64));
             while !group.is_complete() {
                 group.join();
             }
