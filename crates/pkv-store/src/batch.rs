@@ -138,13 +138,22 @@ impl BatchOps {
             payload_bytes += op.value.as_ref().map_or(0, |range| range.len() + key.len());
             changes.push(Change { op, hash, shard: map.shard_index(hash), large });
         }
-        let mut shards: Vec<usize> = changes.iter().map(|change| change.shard).collect();
+        // Shard by shard, and a shard's own in the order of the batch.
+        let mut order: Vec<(usize, usize)> =
+            changes.iter().enumerate().map(|(number, change)| (change.shard, number)).collect();
+        order.sort_unstable();
+        let mut shards: Vec<usize> = order.iter().map(|(shard, _)| *shard).collect();
         self.conditions.find_shards(map, &mut shards);
         shards.sort_unstable();
         shards.dedup();
-        for change in &mut changes {
-            // From here on a position in the list of locked shards.
-            change.shard = shards.binary_search(&change.shard).unwrap_or(0);
+        for of_shard in order.chunk_by(|one, next| one.0 == next.0) {
+            let position = of_shard.first().map(|(shard, _)| shards.binary_search(shard));
+            for (_, number) in of_shard {
+                if let (Some(change), Some(Ok(position))) = (changes.get_mut(*number), position) {
+                    // From here on a position in the list of locked shards.
+                    change.shard = position;
+                }
+            }
         }
         self.conditions.place(&shards);
         self.frame.finish();
@@ -152,6 +161,7 @@ impl BatchOps {
         Ok(Some(Prepared {
             frame: self.frame,
             changes,
+            order: order.into_iter().map(|(_, number)| number).collect(),
             first_deadline_ms: self.first_deadline_ms,
             conditions,
             shards,
@@ -164,7 +174,10 @@ impl BatchOps {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     frame: Frame,
+    /// In the order of the batch.
     changes: Vec<Change>,
+    /// Their numbers, shard by shard, in the order of the batch in each.
+    order: Vec<usize>,
     pub(crate) first_deadline_ms: u64,
     conditions: Conditions,
     shards: Vec<usize>,
@@ -178,6 +191,9 @@ struct Change {
     shard: usize,
     large: Option<Arc<[u8]>>,
 }
+
+/// A change's record is asked for so many changes ahead, its line of the index twice as many.
+const AHEAD: usize = 8;
 
 /// The locked shards of a batch, ascending.
 pub(crate) type Locked<'a> = Vec<WriteGuard<'a>>;
@@ -231,13 +247,17 @@ impl Prepared {
 
     /// Reserves, shard by shard, what all changes together need.
     pub(crate) fn reserve(&mut self, locked: &mut Locked<'_>) -> Result<()> {
-        for (position, shard) in locked.iter_mut().enumerate() {
-            let sets = self.changes.iter().filter(|change| change.shard == position).filter_map(
-                |change| {
-                    let value = change.op.value.as_ref()?;
-                    Some((change.hash, change.op.key.len(), value.len()))
-                },
-            );
+        let change = |number: &usize| self.changes.get(*number);
+        let shard_of = |number: &usize| change(number).map_or(0, |change| change.shard);
+        for of_shard in self.order.chunk_by(|one, next| shard_of(one) == shard_of(next)) {
+            let Some(shard) = of_shard.first().and_then(|first| locked.get_mut(shard_of(first)))
+            else {
+                continue;
+            };
+            let sets = of_shard.iter().filter_map(change).filter_map(|change| {
+                let value = change.op.value.as_ref()?;
+                Some((change.hash, change.op.key.len(), value.len()))
+            });
             shard.reserve_all(sets).map_err(|_| Error::OutOfMemory)?;
         }
         Ok(())
@@ -274,12 +294,25 @@ impl Prepared {
         notice
     }
 
-    /// Makes the changes in their order; what they replaced is for [`Map::free`], without a lock.
+    /// Makes the changes, those of a key in their order; what they replaced is for [`Map::free`], without a lock.
+    ///
+    /// A change waits for two lines of memory in a row, and depends on no other: so the line of the index is asked for some
+    /// changes ahead, and the record some fewer.
     pub(crate) fn apply(&mut self, locked: &mut Locked<'_>) -> Vec<Garbage> {
-        let bytes = self.frame.body().as_slice();
         let mut garbage = Vec::new();
-        for change in &mut self.changes {
+        for at in 0..self.order.len() + 2 * AHEAD {
+            if let Some((shard, change)) = self.change_at(Some(at), locked) {
+                shard.prefetch_index(change.hash);
+            }
+            if let Some((shard, change)) = self.change_at(at.checked_sub(AHEAD), locked) {
+                shard.prefetch_record(change.hash);
+            }
+            let number = at.checked_sub(2 * AHEAD).and_then(|at| self.order.get(at));
+            let Some(change) = number.and_then(|number| self.changes.get_mut(*number)) else {
+                continue;
+            };
             let Some(shard) = locked.get_mut(change.shard) else { continue };
+            let bytes = self.frame.bytes();
             let key = bytes.get(change.op.key.clone()).unwrap_or_default();
             let mut freed = Garbage::default();
             match (&change.op.value, change.large.take()) {
@@ -297,5 +330,15 @@ impl Prepared {
             }
         }
         garbage
+    }
+
+    /// A change of [`Prepared::order`] with its shard.
+    fn change_at<'a>(
+        &'a self,
+        at: Option<usize>,
+        locked: &'a Locked<'_>,
+    ) -> Option<(&'a WriteGuard<'a>, &'a Change)> {
+        let change = self.changes.get(*self.order.get(at?)?)?;
+        Some((locked.get(change.shard)?, change))
     }
 }

@@ -45,6 +45,7 @@ const INSTANT: &str = "crates/pkv-store/src/instant.rs";
 const MANY: &str = "crates/pkv-store/src/many.rs";
 const LOGS: &str = "crates/pkv-store/src/recover/logs.rs";
 const REPAIR: &str = "crates/pkv-store/src/recover/repair.rs";
+const BATCH: &str = "crates/pkv-store/src/batch.rs";
 const REPLAY: &str = "crates/pkv-store/src/recover/replay.rs";
 const COPY: &str = "crates/pkv-store/src/map/copy.rs";
 const HOT: &str = "crates/pkv-store/src/map/hot.rs";
@@ -601,6 +602,13 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "            self.ready_values.give_back(value);\n",
         replace: "            drop(value);\n",
         catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a batch changes a key in another order than its own",
+        file: BATCH,
+        find: "        order.sort_unstable();\n",
+        replace: "        order.sort_unstable_by_key(|one| (one.0, std::cmp::Reverse(one.1)));\n",
+        catch: store(&["api::the_last_change_of_a_key"]),
     },
     Mutant {
         name: "a backup believes one listing",

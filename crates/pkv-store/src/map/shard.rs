@@ -97,6 +97,16 @@ impl Shard {
         table.prefetch(tag);
     }
 
+    /// Asks for the record of the key with this hash, behind [`Shard::prefetch_index`]; mostly it is the first with the key's
+    /// tag.
+    #[inline]
+    pub(crate) fn prefetch_record(&self, hash: u64) {
+        let (table, tag) = self.buckets.table_of(hash);
+        if let Some(place) = table.find(tag, Some) {
+            self.chunks.prefetch(Place(place));
+        }
+    }
+
     /// How many keys the shard holds.
     pub(crate) fn entries(&self) -> u64 {
         self.entries

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pkv_fs::{CountingFs, Fs, Op, StdFs};
@@ -292,12 +292,13 @@ fn damage_is_told_where_logs_change_meanwhile_too() {
     let mut bytes = std::fs::read(&damaged).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&damaged, bytes).unwrap();
-    let newest_bytes = std::fs::metadata(&newest).unwrap().len();
-    let looks = AtomicU64::new(0);
+    let newest_bytes = std::fs::read(&newest).unwrap();
+    let looks = AtomicUsize::new(0);
     let fs = HookFs::hooked(move |op, path| {
         if op == Op::Read && path == damaged {
-            let bytes = newest_bytes + looks.fetch_add(1, Ordering::SeqCst);
-            std::fs::File::options().write(true).open(&newest)?.set_len(bytes)?;
+            let mut longer = newest_bytes.clone();
+            longer.resize(longer.len() + looks.fetch_add(1, Ordering::SeqCst), 0);
+            std::fs::write(&newest, longer)?;
         }
         Ok(())
     });
