@@ -322,10 +322,13 @@ impl Map {
 
     /// The shared copy that a large value lives in, in memory that is ready where there is some; `None` for a value that lives in
     /// a chunk.
+    #[inline]
     pub(crate) fn share_if_large(&self, value: &[u8]) -> Result<Option<Arc<[u8]>>, OutOfMemory> {
-        if NewValue::is_inline(value.len()) {
-            return Ok(None);
-        }
+        if NewValue::is_inline(value.len()) { Ok(None) } else { self.share(value) }
+    }
+
+    #[inline(never)]
+    fn share(&self, value: &[u8]) -> Result<Option<Arc<[u8]>>, OutOfMemory> {
         if let Some(shared) = self.ready_values.copy(value) {
             return Ok(Some(shared));
         }
