@@ -279,7 +279,7 @@ pub(crate) fn highest_version(fs: &dyn Fs, listing: &Listing) -> Option<u32> {
 }
 
 /// How often a folder that somebody may be writing to is read again before [`Error::Changing`].
-pub(crate) const ROUNDS: u32 = 20;
+pub(crate) const ROUNDS: u32 = 10;
 /// The pause before each: rounds that follow at once are over within milliseconds, and a writer may change as many names in
 /// them.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);

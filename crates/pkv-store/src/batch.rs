@@ -139,21 +139,15 @@ impl BatchOps {
             changes.push(Change { op, hash, shard: map.shard_index(hash), large });
         }
         // Shard by shard, and a shard's own in the order of the batch.
-        let mut order: Vec<(usize, usize)> =
-            changes.iter().enumerate().map(|(number, change)| (change.shard, number)).collect();
-        order.sort_unstable();
-        let mut shards: Vec<usize> = order.iter().map(|(shard, _)| *shard).collect();
+        let mut order: Vec<usize> = (0..changes.len()).collect();
+        order.sort_unstable_by_key(|number| (changes.get(*number).map(|c| c.shard), *number));
+        let mut shards: Vec<usize> = changes.iter().map(|change| change.shard).collect();
         self.conditions.find_shards(map, &mut shards);
         shards.sort_unstable();
         shards.dedup();
-        for of_shard in order.chunk_by(|one, next| one.0 == next.0) {
-            let position = of_shard.first().map(|(shard, _)| shards.binary_search(shard));
-            for (_, number) in of_shard {
-                if let (Some(change), Some(Ok(position))) = (changes.get_mut(*number), position) {
-                    // From here on a position in the list of locked shards.
-                    change.shard = position;
-                }
-            }
+        for change in &mut changes {
+            // From here on a position in the list of locked shards.
+            change.shard = shards.binary_search(&change.shard).unwrap_or(0);
         }
         self.conditions.place(&shards);
         self.frame.finish();
@@ -161,7 +155,7 @@ impl BatchOps {
         Ok(Some(Prepared {
             frame: self.frame,
             changes,
-            order: order.into_iter().map(|(_, number)| number).collect(),
+            order,
             first_deadline_ms: self.first_deadline_ms,
             conditions,
             shards,

@@ -18,10 +18,8 @@ use crate::recover::{
     NameSays, Types, check_name, check_store, header_error, is_unused, read_header, read_root,
 };
 
-/// How often a folder is listed again when a file was gone that had just been listed, or another had come.
+/// How often a folder is listed again when a file was gone that had just been listed.
 const ROUNDS: u32 = 200;
-/// From then on newer files may have come: a writer that fills a log within a millisecond always makes some.
-const ROUNDS_OF_NONE: u32 = 20;
 /// How often its logs are walked again.
 const WALKS: u32 = 20;
 /// The pause before each: who has just slept is least likely to lose the processor between the listing and the last file,
@@ -39,6 +37,8 @@ pub(super) struct Source<'a> {
     pub(super) logs: Vec<Log>,
     /// The first log, by the lock file's word.
     pub(super) root: Option<Successor>,
+    /// Nobody looks again after this: what is found is not put down to a writer any more.
+    pub(super) is_last_look: bool,
 }
 
 /// A full snapshot.
@@ -82,15 +82,16 @@ pub(super) struct Id {
 impl<'a> Source<'a> {
     /// Opens all files that count. What a writer makes later is not among them.
     ///
-    /// The listing of a folder whose names change meanwhile may miss one. So a second one, when all files are open, must say
-    /// the same, and another error counts when it comes twice in a row.
+    /// The listing of a folder whose names change meanwhile may miss one. So there are two in a row: what the second shows is
+    /// opened, and all that the first showed must be among it. An error other than that a file is gone counts when it comes
+    /// twice in a row.
     pub(super) fn open(fs: &'a dyn Fs, dir: &'a Path) -> Result<Self> {
         let mut before = None;
-        for round in 0..ROUNDS {
-            let opened = scan(fs, dir).and_then(|listed| {
-                let source = Self::open_files(fs, dir, &listed)?;
-                let is_same = is_same(&listed, &scan(fs, dir)?, round >= ROUNDS_OF_NONE);
-                Ok(is_same.then_some(source))
+        for _ in 0..ROUNDS {
+            let opened = scan(fs, dir).and_then(|first| {
+                let listed = scan(fs, dir)?;
+                let is_whole = shows_all(&listed, &first);
+                is_whole.then(|| Self::open_files(fs, dir, &listed)).transpose()
             });
             match opened {
                 Ok(Some(source)) => return Ok(source),
@@ -111,8 +112,9 @@ impl<'a> Source<'a> {
     }
 
     fn open_files(fs: &'a dyn Fs, dir: &'a Path, listed: &Scan) -> Result<Self> {
+        let root = read_root(fs, dir);
         let mut source =
-            Self { fs, dir, fulls: Vec::new(), logs: Vec::new(), root: read_root(fs, dir) };
+            Self { fs, dir, fulls: Vec::new(), logs: Vec::new(), root, is_last_look: false };
         let mut first = None;
         // The latest first: it is what the others are compared with.
         for info in listed.snapshots.iter().rev() {
@@ -130,7 +132,7 @@ impl<'a> Source<'a> {
     }
 
     /// Opens the files and works with them; again, if that failed because of what a writer did meanwhile. Of what may be its
-    /// doing an error counts when it comes twice in a row and no log has changed, or twice at last.
+    /// doing an error counts when it comes twice in a row and no log has changed, or in the last two looks.
     pub(super) fn with<T>(
         fs: &'a dyn Fs,
         dir: &'a Path,
@@ -138,13 +140,14 @@ impl<'a> Source<'a> {
     ) -> Result<T> {
         let mut before = None;
         for walk in 1..=WALKS {
-            let source = Self::open(fs, dir)?;
+            let mut source = Self::open(fs, dir)?;
+            source.is_last_look = walk == WALKS;
             let error = match work(&source) {
                 Err(error @ (Error::Damaged { .. } | Error::Files(_))) => error,
                 done => return done,
             };
             let text = error.to_string();
-            if before.as_ref() == Some(&text) && (walk == WALKS || !source.has_changed()?) {
+            if before.as_ref() == Some(&text) && (source.is_last_look || !source.has_changed()?) {
                 return Err(error);
             }
             before = Some(text);
@@ -218,13 +221,15 @@ fn scan(fs: &dyn Fs, dir: &Path) -> Result<Scan> {
     }
 }
 
-/// Whether a later listing has the files of an earlier one and no others, but for newer ones where they may have come.
-fn is_same(earlier: &Scan, later: &Scan, with_newer: bool) -> bool {
+/// Whether a listing shows all snapshots that one just before it showed.
+fn shows_all(listed: &Scan, before: &Scan) -> bool {
     let counts = |info: &&SnapshotInfo| info.snapshot_type != SnapshotType::Pending;
-    let newest = earlier.snapshots.iter().filter(counts).map(|info| info.ordinal).max();
-    let later = later.snapshots.iter().filter(counts);
-    let later = later.filter(|info| !with_newer || Some(info.ordinal) <= newest);
-    earlier.snapshots.iter().filter(counts).eq(later)
+    before.snapshots.iter().filter(counts).all(|info| {
+        let is_it = |other: &SnapshotInfo| {
+            (other.snapshot_type, other.ordinal) == (info.snapshot_type, info.ordinal)
+        };
+        listed.snapshots.iter().any(is_it)
+    })
 }
 
 fn is_gone(error: &Error) -> bool {

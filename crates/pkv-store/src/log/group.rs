@@ -6,7 +6,7 @@ use std::time::Duration;
 /// `commit_delay`, and no longer than this.
 const WAIT_MAX: Duration = Duration::from_millis(1);
 /// And so much longer for each that may come, since those who were woken together go on one after the other; for so many at
-/// the most: a sync for some of more than these runs while the others come.
+/// the most, since of more a part is synced while the others come. At most as long again as a sync takes.
 const WAIT_EACH: Duration = Duration::from_micros(2);
 const WAIT_EACH_COUNT_MAX: u32 = 64;
 /// Behind one that waited in vain two syncs begin at once, then four, at last so many.
@@ -55,7 +55,7 @@ impl Group {
         }
         self.joined_before = self.joined;
         let more = WAIT_EACH * self.expected.min(WAIT_EACH_COUNT_MAX);
-        Some((self.sync_time / 2 + more).min(WAIT_MAX))
+        Some((self.sync_time / 2 + more.min(self.sync_time)).min(WAIT_MAX))
     }
 
     /// That wait is over.
@@ -131,6 +131,11 @@ mod tests {
         assert!(group.wait_time().is_some());
         group.end(64, WAIT_MAX * 3);
         assert_eq!(group.wait_time(), Some(WAIT_MAX));
+        // Of more than 64 not all are waited for, and a quick sync is not waited for for long.
+        group.end(256, SYNC_TIME);
+        assert_eq!(group.wait_time(), Some(SYNC_TIME / 2 + WAIT_EACH * 64));
+        group.end(64, WAIT_EACH * 10);
+        assert_eq!(group.wait_time(), Some(WAIT_EACH * 15));
     }
 
     #[test]
