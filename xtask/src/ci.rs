@@ -19,11 +19,11 @@ const STEPS: &[Step] = &[
     // With a seed: a change that is taken must not fail the next time for something that it did not bring.
     Step {
         name: "fuzz",
-        words: &["--seconds", "30", "--jobs", "3", "--seed", "1", "--if-possible"],
+        words: &["--seconds", "20", "--jobs", "3", "--seed", "1", "--if-possible"],
         run: fuzz::run,
     },
     Step { name: "crash", words: &[], run: crash::run },
-    Step { name: "stress", words: &[], run: stress::run },
+    Step { name: "stress", words: &["--schedules", "1000"], run: stress::run },
     Step { name: "kill", words: &["--rounds", "50"], run: run_kill },
     Step { name: "demo", words: &["--kills", "7"], run: run_demo },
     Step { name: "test", words: &[], run: checks::test },
