@@ -620,15 +620,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a backup believes damage that it met once",
         file: SOURCE,
-        find: "            if before.as_ref() == Some(&text) && (source.is_last_look || !source.has_changed()?) {",
-        replace: "            if source.is_last_look || !source.has_changed()? {",
+        find: "        Ok(is_met_twice && (self.is_last_look || !self.has_changed()?))",
+        replace: "        Ok(is_met_twice || !self.has_changed()?)",
         catch: store(&["backup::an_error_counts"]),
     },
     Mutant {
         name: "of what is damaged while logs change a backup says that they change",
         file: SOURCE,
-        find: "(source.is_last_look || !source.has_changed()?)",
-        replace: "!source.has_changed()?",
+        find: "(self.is_last_look || !self.has_changed()?)",
+        replace: "!self.has_changed()?",
         catch: store(&["backup::damage_is_told"]),
     },
     Mutant {
@@ -648,7 +648,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "what is damaged below the latest snapshot fails a backup while logs change",
         file: "crates/pkv-store/src/backup/mod.rs",
-        find: "if !source.is_last_look && source.has_changed()?",
+        find: "if source.has_changed()? && !source.is_believed(&error)?",
         replace: "if source.has_changed()?",
         catch: store(&["backup::damage_is_told"]),
     },

@@ -245,7 +245,9 @@ fn oldest_chain<'a>(source: &'a Source<'_>, until: Until) -> Result<(Option<&'a 
         match chain::walk(source, Some(full), until) {
             Ok(chain) => return Ok((Some(full), chain)),
             // Not for what a writer did meanwhile: then all is read again.
-            Err(error) if !source.is_last_look && source.has_changed()? => return Err(error),
+            Err(error) if source.has_changed()? && !source.is_believed(&error)? => {
+                return Err(error);
+            }
             Err(_) => {}
         }
     }

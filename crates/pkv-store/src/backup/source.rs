@@ -37,8 +37,10 @@ pub(super) struct Source<'a> {
     pub(super) logs: Vec<Log>,
     /// The first log, by the lock file's word.
     pub(super) root: Option<Successor>,
-    /// Nobody looks again after this: what is found is not put down to a writer any more.
-    pub(super) is_last_look: bool,
+    /// What the look before ended with.
+    error_before: Option<String>,
+    /// Nobody looks again after this.
+    is_last_look: bool,
 }
 
 /// A full snapshot.
@@ -113,8 +115,15 @@ impl<'a> Source<'a> {
 
     fn open_files(fs: &'a dyn Fs, dir: &'a Path, listed: &Scan) -> Result<Self> {
         let root = read_root(fs, dir);
-        let mut source =
-            Self { fs, dir, fulls: Vec::new(), logs: Vec::new(), root, is_last_look: false };
+        let mut source = Self {
+            fs,
+            dir,
+            fulls: Vec::new(),
+            logs: Vec::new(),
+            root,
+            error_before: None,
+            is_last_look: false,
+        };
         let mut first = None;
         // The latest first: it is what the others are compared with.
         for info in listed.snapshots.iter().rev() {
@@ -131,29 +140,35 @@ impl<'a> Source<'a> {
         Ok(source)
     }
 
-    /// Opens the files and works with them; again, if that failed because of what a writer did meanwhile. Of what may be its
-    /// doing an error counts when it comes twice in a row and no log has changed, or in the last two looks.
+    /// Opens the files and works with them; again, if that failed because of what a writer did meanwhile.
     pub(super) fn with<T>(
         fs: &'a dyn Fs,
         dir: &'a Path,
         mut work: impl FnMut(&Self) -> Result<T>,
     ) -> Result<T> {
-        let mut before = None;
+        let mut error_before = None;
         for walk in 1..=WALKS {
             let mut source = Self::open(fs, dir)?;
+            source.error_before = error_before;
             source.is_last_look = walk == WALKS;
             let error = match work(&source) {
                 Err(error @ (Error::Damaged { .. } | Error::Files(_))) => error,
                 done => return done,
             };
-            let text = error.to_string();
-            if before.as_ref() == Some(&text) && (source.is_last_look || !source.has_changed()?) {
+            if source.is_believed(&error)? {
                 return Err(error);
             }
-            before = Some(text);
+            error_before = Some(error.to_string());
             std::thread::sleep(PAUSE);
         }
         Err(Error::Changing { path: dir.to_path_buf() })
+    }
+
+    /// Of what may be a writer's doing an error counts when it comes twice in a row and no log has changed, or in the last two
+    /// looks.
+    pub(super) fn is_believed(&self, error: &Error) -> Result<bool> {
+        let is_met_twice = self.error_before == Some(error.to_string());
+        Ok(is_met_twice && (self.is_last_look || !self.has_changed()?))
     }
 
     /// Whether a log has another size than when it was opened.
