@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use counting::{CountingFs, Counts};
 pub use error::{Error, Op, Result};
 pub use fork::ForkGuard;
-pub use memory::{populate_memory, prefetch};
+pub use memory::{equal_lanes, populate_memory, prefetch};
 pub use rounds::Rounds;
 pub use std_fs::StdFs;
 

@@ -48,6 +48,8 @@ const REPAIR: &str = "crates/pkv-store/src/recover/repair.rs";
 const BATCH: &str = "crates/pkv-store/src/batch.rs";
 const REPLAY: &str = "crates/pkv-store/src/recover/replay.rs";
 const COPY: &str = "crates/pkv-store/src/map/copy.rs";
+const TABLE: &str = "crates/pkv-store/src/map/table.rs";
+const RECORD: &str = "crates/pkv-store/src/map/record.rs";
 const HOT: &str = "crates/pkv-store/src/map/hot.rs";
 const MAP: &str = "crates/pkv-store/src/map/mod.rs";
 const WRITE: &str = "crates/pkv-store/src/write.rs";
@@ -497,6 +499,27 @@ pub(super) const MUTANTS: &[Mutant] = &[
         find: "            if thread.thread().id() != this_thread {",
         replace: "            if thread.thread().id() != this_thread && thread.is_finished() {",
         catch: orders(&["nobody_is_told"]),
+    },
+    Mutant {
+        name: "a search leaves out the first entry with the tag in each further group",
+        file: TABLE,
+        find: ".skip(usize::from(past == 0))",
+        replace: ".skip(1)",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a search does not go on behind a full group without the tag",
+        file: TABLE,
+        find: "        } else if group.passed == 0 {\n            return None;\n",
+        replace: "        } else {\n            return None;\n",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a write finds no record whose lengths take more than a byte",
+        file: RECORD,
+        find: "short_value_of(bytes, key).is_some() || value_of_any(bytes, key).is_some()",
+        replace: "short_value_of(bytes, key).is_some()",
+        catch: MAP_TESTS,
     },
     Mutant {
         name: "a value is shown without a look whether it changed meanwhile",

@@ -30,6 +30,7 @@ impl Map for Fjall {
         self.persist()
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         Ok(self.entries.get(key)?.map(|value| value.len()))
     }

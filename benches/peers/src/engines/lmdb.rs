@@ -42,6 +42,7 @@ impl Map for Lmdb {
         Ok(transaction.commit()?)
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         let transaction = self.env.read_txn()?;
         Ok(self.entries.get(&transaction, key)?.map(<[u8]>::len))

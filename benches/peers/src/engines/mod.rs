@@ -27,6 +27,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::Error;
+use crate::workload::KEY_BYTES;
 
 /// Which engine a job measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,8 +274,21 @@ pub(crate) type Entry = (Vec<u8>, Vec<u8>);
 /// The calls that jobs time.
 pub(crate) trait Map: Send + Sync {
     fn insert(&self, key: &[u8], value: &[u8]) -> Result<(), Error>;
-    /// The length of the value, read without a copy of it where the engine can.
+    /// The length of the value, read without a copy of it where the engine can. Always inlined, for [`Map::get_lens`].
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error>;
+    /// [`Map::get_len`] of each of these, one after the other, up to the first with another length than this one. Returns how many
+    /// have it.
+    ///
+    /// A loop of each engine's own: its call stands in it, as with its users, and not behind a table of functions.
+    fn get_lens(&self, keys: &[[u8; KEY_BYTES]], expected: Option<usize>) -> Result<usize, Error> {
+        for (before, key) in keys.iter().enumerate() {
+            if self.get_len(key)? != expected {
+                return Ok(before);
+            }
+        }
+        Ok(keys.len())
+    }
+
     /// Whether it is there, by the call that returns a copy of the value.
     fn get_copy(&self, key: &[u8]) -> Result<bool, Error> {
         Ok(self.get_len(key)?.is_some())
@@ -339,7 +353,7 @@ pub(crate) fn open(engine: Engine, folder: &Path, setup: Setup) -> Result<Box<dy
 const CACHE_BYTES: usize = 4 << 30;
 
 /// A number of entries as every engine counts it.
-fn count(len: usize) -> u64 {
+pub(crate) fn count(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)
 }
 

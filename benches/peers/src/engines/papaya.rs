@@ -13,6 +13,7 @@ impl Map for HashMap<Vec<u8>, Vec<u8>> {
         Ok(())
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         Ok(self.pin().get(key).map(Vec::len))
     }

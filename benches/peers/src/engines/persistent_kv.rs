@@ -24,6 +24,7 @@ impl Map for Predecessor {
         Ok(())
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         Ok(self.get(&key.to_vec()).map(|value| value.len()))
     }

@@ -31,6 +31,7 @@ impl Map for PkvStore {
         Ok(())
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         Ok(self.get_with(key, <[u8]>::len)?)
     }

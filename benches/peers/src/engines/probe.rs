@@ -50,6 +50,7 @@ impl Map for Probe {
         Err("the limit is for reads".into())
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         let mut at = self.first_slot(key);
         loop {

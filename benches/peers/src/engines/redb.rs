@@ -46,6 +46,7 @@ impl Map for Redb {
         })
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         let table = self.database.begin_read()?.open_table(TABLE)?;
         Ok(table.get(key)?.map(|value| value.value().len()))

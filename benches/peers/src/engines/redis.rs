@@ -90,6 +90,7 @@ impl Map for Redis {
         self.call(|connection| redis::cmd("SET").arg(key).arg(value).query(connection))
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         let value: Option<Vec<u8>> =
             self.call(|connection| redis::cmd("GET").arg(key).query(connection))?;

@@ -39,6 +39,7 @@ impl Map for RocksDb {
         Ok(self.db.put_opt(key, value, &self.write_options())?)
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         Ok(self.db.get_pinned(key)?.map(|value| value.len()))
     }

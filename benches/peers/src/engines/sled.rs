@@ -46,6 +46,7 @@ impl Map for Sled {
         self.flush()
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         Ok(self.db.get(key)?.map(|value| value.len()))
     }

@@ -23,6 +23,7 @@ impl Map for Database {
         Ok(self.set(key, value)?)
     }
 
+    #[inline(always)]
     fn get_len(&self, key: &[u8]) -> Result<Option<usize>, Error> {
         Ok(self.with_value(key, <[u8]>::len)?)
     }

@@ -10,15 +10,15 @@ use super::{Job, Kind, Measured, THREADS, float, rate};
 use crate::Error;
 use crate::engines::bare::Bare;
 use crate::engines::probe::Probe;
-use crate::engines::{Engine, Level, Map, open};
-use crate::workload::{Chooser, Keys, Random, Zipf, fill, key, value};
+use crate::engines::{Engine, Level, Map, count, open};
+use crate::workload::{Chooser, KEY_BYTES, Keys, Random, Zipf, fill, key, value};
 
 /// Keys of one `get_many`.
 const MANY: usize = 16;
 /// Keys of one batch.
 const BATCH: u64 = 100;
 /// Reads between two looks at the clock.
-const READS_A_LOOK: u64 = 256;
+const READS_A_LOOK: usize = 256;
 /// Calls between two looks at the clock.
 const BURST: u64 = 64;
 /// The first of numbers whose keys are never inserted.
@@ -120,20 +120,19 @@ impl Job {
         let chooser = Chooser::new(self.keys, self.entries);
         let loops = self.again_and_again(1, |thread| {
             let (chooser, mut random) = (&chooser, Random::of(thread));
+            let mut numbers = [0; READS_A_LOOK];
+            let mut keys = [[0; KEY_BYTES]; READS_A_LOOK];
             move || {
-                let mut drawn = random.clone();
-                for _ in 0..READS_A_LOOK {
-                    let number = first + chooser.choose(&mut drawn);
-                    let found = map.get_len(&key(number))?;
-                    if black_box(found) != expected {
-                        return Err(unexpected(found, expected, number));
-                    }
+                numbers.fill_with(|| first + chooser.choose(&mut random));
+                keys.iter_mut().zip(numbers).for_each(|(drawn, number)| *drawn = key(number));
+                let as_expected = map.get_lens(&keys, expected)?;
+                match numbers.get(as_expected) {
+                    Some(number) => Err(unexpected(map.get_len(&key(*number))?, expected, *number)),
+                    None => Ok(()),
                 }
-                random = drawn;
-                Ok(())
             }
         })?;
-        Ok(loops * float(READS_A_LOOK))
+        Ok(loops * float(count(READS_A_LOOK)))
     }
 
     /// Calls with some keys; the keys a second.

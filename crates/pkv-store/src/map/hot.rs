@@ -4,9 +4,9 @@
 //! moves from processor to processor, and a writer keeps all of them out while it logs. So a shard shows a copy of one
 //! short value, and reading it writes nothing.
 //!
-//! - **Which value.** One in 61 of the reads that took the lock is drawn, and its key gets a vote: one more for the
-//!   candidate, or one less where it is another (the majority vote of Boyer and Moore, 1981). Who is three ahead is
-//!   shown from then on, in place of what was.
+//! - **Which value.** A read that finds the lock taken by somebody else is a vote for its key: one more for the candidate, or
+//!   one less where it is another (the majority vote of Boyer and Moore, 1981). Who is three ahead is shown from then on,
+//!   in place of what was. Reads that meet nobody need no copy, and do not count.
 //! - **Whole or not at all.** A version number is odd while the copy changes, and who reads looks at it before and after
 //!   (a sequence lock; the orders of the words are those of Boehm, "Can seqlocks get along with programming language
 //!   memory models?", 2012). Who comes in between takes the lock instead, and waits there for the writer.
@@ -15,7 +15,6 @@
 //! - **In one order for all keys.** Opening is sequentially consistent, and so is a reader's first look: who has
 //!   written one key and then reads another cannot miss a write whose writer has missed theirs.
 
-use std::cell::Cell;
 use std::sync::OnceLock;
 
 use super::record::{index, lossless};
@@ -28,31 +27,14 @@ const WORDS: usize = 4 * LINE_BYTES / WORD_BYTES - 1;
 /// Bytes of a key with its value that is shown.
 pub(super) const BYTES_MAX: usize = WORDS * WORD_BYTES;
 
-/// One read in so many is drawn (a prime, since reads may come in cycles), and so far ahead of all others together a candidate must be. In the runs of
-/// `cargo xtask stress` it is all and one: what a run does must follow from its schedule alone, and few reads must suffice.
-const READS_A_VOTE: u32 = if cfg!(any(pkv_shuttle, pkv_stress)) { 1 } else { 61 };
+/// So far ahead of all others together a candidate must be; in the runs of `cargo xtask stress`, where few reads must suffice,
+/// one is enough.
 const VOTES_AHEAD: u64 = if cfg!(any(pkv_shuttle, pkv_stress)) { 1 } else { 3 };
 /// The bits of the votes that count; the others are the candidate's.
 const VOTES_MASK: u64 = 0xff;
 
 /// Lengths of nothing.
 const NOTHING: u64 = u64::MAX;
-
-thread_local! {
-    /// How many reads are not drawn before the next one is.
-    static READS_LEFT: Cell<u32> = const { Cell::new(0) };
-}
-
-/// Whether this read is drawn.
-#[inline]
-pub(super) fn is_drawn() -> bool {
-    let (left, is_drawn) = match READS_LEFT.get().checked_sub(1) {
-        Some(left) => (left, false),
-        None => (READS_A_VOTE - 1, true),
-    };
-    READS_LEFT.set(left);
-    is_drawn
-}
 
 #[inline]
 fn is_odd(version: u64) -> bool {

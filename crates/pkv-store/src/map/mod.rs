@@ -39,7 +39,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
-use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, is_shared};
 
 pub(crate) use copy::{Cursor, SliceCopy, SliceSize};
 pub(crate) use shard::{Found, Lookup, Shard};
@@ -244,9 +244,10 @@ impl Map {
         if let Some(copied) = slot.hot.read(hash, key) {
             return Some(read(copied.value()));
         }
+        let is_shared = is_shared(&slot.shard);
         let shard = slot.shard.read();
-        let value = shard.get(hash, key)?.as_bytes();
-        if hot::is_drawn() && slot.votes.count(hash) {
+        let value = shard.get_bytes(hash, key)?;
+        if is_shared && slot.votes.count(hash) {
             slot.hot.elect(hash, key, value);
         }
         Some(read(value))
@@ -480,7 +481,7 @@ impl WriteGuard<'_> {
 
     /// Removes `key`, if it is there. Needs no reservation and cannot fail.
     pub(crate) fn remove(&mut self, hash: u64, key: &[u8], garbage: &mut Garbage) -> bool {
-        let (found, _) = self.shard.find(hash, key);
+        let found = self.shard.place_of(hash, key);
         self.remove_found(hash, key, found, garbage)
     }
 

@@ -9,7 +9,6 @@ use pkv_format::{Record, decode_record};
 pub(super) const DEAD: u8 = 1;
 /// The value is the number, 4 bytes, of a slot in the shard's slab of large values.
 pub(super) const LARGE: u8 = 2;
-const FLAGS: u8 = DEAD | LARGE;
 
 /// Records start at multiples of this many bytes.
 pub(super) const WORD_BYTES: usize = pkv_format::RECORD_ALIGN_BYTES;
@@ -23,22 +22,40 @@ pub(super) fn decode(bytes: &[u8]) -> Record<'_> {
     }
 }
 
-/// The value of a record and its flags, if it has this key: of [`decode`] what a get needs.
+/// The value of a record and its flags, if it has this key.
 #[inline]
 pub(super) fn value_of<'a>(bytes: &'a [u8], key: &[u8]) -> Option<(&'a [u8], u8)> {
-    if let [head @ ..0x80, value_len @ ..0x80, content @ ..] = bytes {
-        // A key in memory is as long as the record says, or it is another key.
-        if usize::from(head >> 2) != key.len() {
-            return None;
-        }
-        let (stored, value) = content.split_at_checked(key.len())?;
-        if !is_same(stored, key) {
-            return None;
-        }
-        return Some((value.get(..usize::from(*value_len))?, head & FLAGS));
+    match short_value_of(bytes, key) {
+        Some(value) => Some((value, 0)),
+        None => value_of_any(bytes, key),
     }
+}
+
+/// [`value_of`] of records of every kind.
+#[inline(never)]
+pub(super) fn value_of_any<'a>(bytes: &'a [u8], key: &[u8]) -> Option<(&'a [u8], u8)> {
     let record = decode(bytes);
     (record.key == key).then_some((record.value, record.flags))
+}
+
+/// Whether it is the record of this key.
+#[inline]
+pub(super) fn has_key(bytes: &[u8], key: &[u8]) -> bool {
+    short_value_of(bytes, key).is_some() || value_of_any(bytes, key).is_some()
+}
+
+/// The value of a record with this key and no flags, in few instructions, if both are short. `None` says nothing.
+#[inline]
+pub(super) fn short_value_of<'a>(bytes: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let (heads, content) = bytes.split_first_chunk()?;
+    // Both heads at once: neither goes on in a second byte.
+    let heads = u16::from_le_bytes(*heads);
+    if heads & 0x8080 != 0 || usize::from(heads & 0xff) != key.len() << 2 {
+        return None;
+    }
+    let content = content.get(..key.len() + usize::from(heads >> 8))?;
+    let (stored, value) = content.split_at_checked(key.len())?;
+    is_same(stored, key).then_some(value)
 }
 
 /// Whether these bytes, as many as those, are the same. A call of the C library's function would take longer than two

@@ -62,16 +62,42 @@ impl Shard {
         Some(self.value_ref(found))
     }
 
-    /// The same, and where it was found, for a change of the key.
+    /// The bytes of the value of `key`: [`Shard::get`] for who wants nothing else, in fewer instructions.
+    #[inline]
+    pub(crate) fn get_bytes(&self, hash: u64, key: &[u8]) -> Option<&[u8]> {
+        let (table, tag) = self.buckets.table_of(hash);
+        table.find(tag, |place| {
+            let record = self.chunks.bytes_at(Place(place));
+            match record::short_value_of(record, key) {
+                Some(value) => Some(value),
+                None => self.any_bytes(record, key),
+            }
+        })
+    }
+
+    /// The bytes of a value of every kind, if its record has this key.
+    #[inline(never)]
+    fn any_bytes<'a>(&'a self, record: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+        let found = record::value_of_any(record, key)?;
+        Some(self.value_ref(found).as_bytes())
+    }
+
+    /// [`Shard::get`], and where it was found, for a change of the key.
     #[inline]
     pub(crate) fn find(&self, hash: u64, key: &[u8]) -> (Found, Option<ValueRef<'_>>) {
+        let found = self.place_of(hash, key);
+        let record = found.0.map(|place| self.chunks.record(place));
+        (found, record.map(|record| self.value_ref((record.value, record.flags))))
+    }
+
+    /// Where `key` is found.
+    #[inline]
+    pub(super) fn place_of(&self, hash: u64, key: &[u8]) -> Found {
         let (table, tag) = self.buckets.table_of(hash);
-        let found = table.find(tag, |place| {
-            let place = Place(place);
-            self.chunks.value_of(place, key).map(|found| (place, found))
-        });
-        let (place, found) = found.unzip();
-        (Found(place), found.map(|found| self.value_ref(found)))
+        Found(table.find(tag, |place| {
+            let record = self.chunks.bytes_at(Place(place));
+            record::has_key(record, key).then_some(Place(place))
+        }))
     }
 
     /// What a record with this value and these flags holds.
@@ -191,7 +217,7 @@ impl Shard {
         value: &NewValue<'_>,
         garbage: &mut Garbage,
     ) -> bool {
-        let (found, _) = self.find(hash, key);
+        let found = self.place_of(hash, key);
         self.set_found(hash, key, value, found, garbage)
     }
 
@@ -204,7 +230,7 @@ impl Shard {
         found: Found,
         garbage: &mut Garbage,
     ) -> bool {
-        debug_assert_eq!(found, self.find(hash, key).0, "changed since");
+        debug_assert_eq!(found, self.place_of(hash, key), "changed since");
         if self.promised_sets == 0
             && let Err(why) = self.reserve_found(hash, key.len(), value, found)
         {
@@ -275,7 +301,7 @@ impl Shard {
         found: Found,
         garbage: &mut Garbage,
     ) -> bool {
-        debug_assert_eq!(found, self.find(hash, key).0, "changed since");
+        debug_assert_eq!(found, self.place_of(hash, key), "changed since");
         let Some(place) = found.0 else { return false };
         let Shard { buckets, chunks, slab, .. } = self;
         let (bucket, tag) = buckets.bucket_of_mut(hash);

@@ -887,11 +887,16 @@ fn shown(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
-fn a_key_that_is_read_all_the_time_is_shown() {
+fn a_key_whose_readers_meet_is_shown() {
     let map = map(4);
     assert!(!set(&map, b"key", b"value"));
     let hash = map.hash(b"key");
     for _ in 0..1000 {
+        assert!(map.get_with(hash, b"key", |_| ()).is_some());
+    }
+    assert_eq!(shown(&map, b"key"), None, "who is alone needs no copy");
+    let _another = map.read(map.shard_index(hash));
+    for _ in 0..3 {
         assert_eq!(
             map.get_with(hash, b"key", <[u8]>::to_vec).as_deref(),
             Some(b"value".as_slice())

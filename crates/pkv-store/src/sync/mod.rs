@@ -62,3 +62,16 @@ pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock()
 }
+
+/// Whether somebody else has it locked.
+#[cfg(not(any(pkv_shuttle, pkv_stress)))]
+#[inline]
+pub(crate) fn is_shared<T>(lock: &RwLock<T>) -> bool {
+    lock.is_locked()
+}
+
+/// The same in runs whose threads hardly ever meet by themselves: always.
+#[cfg(any(pkv_shuttle, pkv_stress))]
+pub(crate) fn is_shared<T>(_: &RwLock<T>) -> bool {
+    true
+}
