@@ -44,16 +44,22 @@ pub(super) fn has_key(bytes: &[u8], key: &[u8]) -> bool {
     short_value_of(bytes, key).is_some() || value_of_any(bytes, key).is_some()
 }
 
-/// The value of a record with this key and no flags, in few instructions, if both are short. `None` says nothing.
+/// The value of a record with this key and no flags, in few instructions, if the key is short. `None` says nothing.
 #[inline]
 pub(super) fn short_value_of<'a>(bytes: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let (heads, content) = bytes.split_first_chunk()?;
-    // Both heads at once: neither goes on in a second byte.
+    let (heads, mut content) = bytes.split_first_chunk()?;
     let heads = u16::from_le_bytes(*heads);
-    if heads & 0x8080 != 0 || usize::from(heads & 0xff) != key.len() << 2 {
+    if heads & 0x80 != 0 || usize::from(heads & 0xff) != key.len() << 2 {
         return None;
     }
-    let content = content.get(..key.len() + usize::from(heads >> 8))?;
+    let mut value_len = usize::from(heads >> 8);
+    if value_len >= 0x80 {
+        // A value in a chunk has a length of two bytes at the most.
+        let (high @ ..0x80, rest) = content.split_first()? else { return None };
+        value_len = value_len & 0x7f | usize::from(*high) << 7;
+        content = rest;
+    }
+    let content = content.get(..key.len() + value_len)?;
     let (stored, value) = content.split_at_checked(key.len())?;
     is_same(stored, key).then_some(value)
 }
@@ -177,20 +183,29 @@ mod tests {
 
     #[test]
     fn a_value_is_found_by_its_whole_key_only() {
-        for key_bytes in [0, 1, 7, 8, 9, 12, 15, 16, 17, 31, 32, 200] {
-            for value_bytes in [0, 1, 127, 128, 1024] {
+        for key_bytes in [0, 1, 7, 8, 9, 12, 15, 16, 17, 31, 32, 63, 64, 200] {
+            for (value_bytes, flags) in [0, 1, 127, 128, 1024, 20_000]
+                .into_iter()
+                .flat_map(|bytes| [(bytes, 0), (bytes, LARGE)])
+            {
                 let (key, value) = (vec![1; key_bytes], vec![2; value_bytes]);
                 let mut bytes = Vec::new();
-                pkv_format::push_record_with_flags(&mut bytes, &key, &value, LARGE);
-                assert_eq!(value_of(&bytes, &key), Some((&value[..], LARGE)));
+                pkv_format::push_record_with_flags(&mut bytes, &key, &value, flags);
+                let is_short = key_bytes < 32 && value_bytes <= 1024 && flags == 0;
+                assert_eq!(short_value_of(&bytes, &key), is_short.then_some(&value[..]));
+                let assert_found = |key: &[u8], found| {
+                    assert_eq!(value_of(&bytes, key), found);
+                    assert_eq!(has_key(&bytes, key), found.is_some());
+                };
+                assert_found(&key, Some((&value[..], flags)));
                 let mut longer = key.clone();
                 longer.push(2);
-                assert_eq!(value_of(&bytes, &longer), None);
+                assert_found(&longer, None);
                 for at in 0..key_bytes {
                     let mut other = key.clone();
                     other[at] = 3;
-                    assert_eq!(value_of(&bytes, &other), None, "{at} of {key_bytes}");
-                    assert_eq!(value_of(&bytes, &key[1..]), None);
+                    assert_found(&other, None);
+                    assert_found(&key[1..], None);
                 }
             }
         }
