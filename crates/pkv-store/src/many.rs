@@ -2,6 +2,7 @@
 
 use std::array;
 use std::hint::black_box;
+use std::iter;
 
 use crate::codec::Encode;
 use crate::core::Core;
@@ -129,20 +130,23 @@ impl Core {
                 locked_by_others |= u32::from(shard.is_none()) << at;
                 shard
             });
-            let mut lookups: [_; TOGETHER] =
-                array::from_fn(|at| Some(shards.get(at)?.as_ref()?.lookup(wanted.get(at)?.hash)));
+            let mut lookups: [Lookup<'_>; TOGETHER] =
+                array::from_fn(|at| match (shards.get(at), part.wanted.get(at)) {
+                    (Some(Some(shard)), Some(wanted)) => shard.lookup(wanted.hash),
+                    _ => Lookup::default(),
+                });
             // 2.
             let touch = |all, lookup: &Lookup<'_>| all ^ lookup.touch_index();
-            black_box(lookups.iter().flatten().fold(0, touch));
+            black_box(lookups.iter().fold(0, touch));
             // 3.
-            lookups.iter_mut().flatten().for_each(Lookup::find_record);
+            lookups.iter_mut().for_each(Lookup::find_record);
             let touch = |all, lookup: &Lookup<'_>| all ^ lookup.touch_record();
-            black_box(lookups.iter().flatten().fold(0, touch));
+            black_box(lookups.iter().fold(0, touch));
             // 4.
-            let values: [_; TOGETHER] = array::from_fn(|at| {
-                let value = lookups.get(at)?.as_ref()?.get(wanted.get(at)?.key.get(buffer))?;
-                Some(value.as_bytes())
-            });
+            let mut values = [None; TOGETHER];
+            for (value, (lookup, wanted)) in values.iter_mut().zip(lookups.iter().zip(wanted)) {
+                *value = lookup.get(wanted.key.get(buffer));
+            }
             black_box(values.iter().flatten().fold(0, |all, value| all ^ touch_rest(value)));
             // 5.
             reentry::run(self, || {
@@ -197,8 +201,13 @@ fn touch_rest(value: &[u8]) -> u8 {
     touched
 }
 
-/// Those of the first 32 whose bits are set, and where they stand.
+/// Those of fewer than 32 whose bits are set, and where they stand.
 #[inline]
-fn numbered<T>(all: &[T], bits: u32) -> impl Iterator<Item = (usize, &T)> {
-    all.iter().enumerate().filter(move |(at, _)| bits >> at & 1 == 1)
+fn numbered<T>(all: &[T], mut bits: u32) -> impl Iterator<Item = (usize, &T)> {
+    iter::from_fn(move || {
+        let at = usize::try_from(bits.trailing_zeros()).ok()?;
+        let one = all.get(at)?;
+        bits &= bits - 1;
+        Some((at, one))
+    })
 }

@@ -113,7 +113,7 @@ impl Shard {
     #[inline]
     pub(crate) fn lookup(&self, hash: u64) -> Lookup<'_> {
         let (table, tag) = self.buckets.table_of(hash);
-        Lookup { shard: self, table, tag, hash, line: table.line(tag), record: &[] }
+        Lookup { shard: Some((self, table)), tag, hash, record: &[] }
     }
 
     /// Asks for the line of the index in which a key with this hash stands, and does not wait for it.
@@ -433,16 +433,14 @@ impl Shard {
     }
 }
 
-/// A lookup of one key, in the steps between which it waits for memory. What the touching ones return means nothing,
-/// and is there so that the reads are not left out.
-#[derive(Debug)]
+/// A lookup of one key, in the steps between which it waits for memory; by default of none. What the touching ones return
+/// means nothing, and is there so that the reads are not left out.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lookup<'a> {
-    shard: &'a Shard,
-    table: &'a Table,
+    /// With the table of the key's bucket.
+    shard: Option<(&'a Shard, &'a Table)>,
     tag: Tag,
     hash: u64,
-    /// A byte of the line of the index in which the key stands, if it does.
-    line: &'a u8,
     /// The first record with the key's tag, and what is behind it; mostly it is the key's.
     record: &'a [u8],
 }
@@ -451,14 +449,17 @@ impl<'a> Lookup<'a> {
     /// Reads the key's line of the index.
     #[inline]
     pub(crate) fn touch_index(&self) -> u8 {
-        *self.line
+        self.shard.map_or(0, |(_, table)| *table.line(self.tag))
     }
 
     /// Finds out where the record is.
     #[inline]
     pub(crate) fn find_record(&mut self) {
-        let place = self.table.find(self.tag, |place| Some(Place(place)));
-        self.record = place.map_or(&[], |place| self.shard.chunks.bytes_at(place));
+        if let Some((shard, table)) = self.shard
+            && let Some(place) = table.find(self.tag, Some)
+        {
+            self.record = shard.chunks.bytes_at(Place(place));
+        }
     }
 
     /// Reads the lines of the record, behind [`Lookup::find_record`].
@@ -469,22 +470,18 @@ impl<'a> Lookup<'a> {
 
     /// The value of `key`, which has the lookup's hash; behind [`Lookup::find_record`].
     #[inline]
-    pub(crate) fn get(&self, key: &[u8]) -> Option<ValueRef<'a>> {
-        if self.record.is_empty() {
-            return None;
-        }
-        match record::value_of(self.record, key) {
-            Some(found) => Some(self.shard.value_ref(found)),
+    pub(crate) fn get(&self, key: &[u8]) -> Option<&'a [u8]> {
+        match record::short_value_of(self.record, key) {
+            Some(value) => Some(value),
+            None if self.record.is_empty() => None,
             None => self.get_another(key),
         }
     }
 
-    /// [`Lookup::get`] where the first record with the key's tag is another key's. Apart, since a search in the middle of
-    /// that would cost every key instructions.
-    #[cold]
+    /// [`Lookup::get`] of records of every kind, and where the first record with the key's tag is another key's.
     #[inline(never)]
-    fn get_another(&self, key: &[u8]) -> Option<ValueRef<'a>> {
-        self.shard.get(self.hash, key)
+    fn get_another(&self, key: &[u8]) -> Option<&'a [u8]> {
+        self.shard.and_then(|(shard, _)| shard.get_bytes(self.hash, key))
     }
 }
 

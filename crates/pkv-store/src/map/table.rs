@@ -25,7 +25,7 @@ const ENTRIES_EACH: usize = 8;
 
 /// The bits of a position by which a bucket tells its entries apart: those behind the bits that all its
 /// entries share.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tag(u32);
 
 impl Tag {
