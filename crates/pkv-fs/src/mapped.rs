@@ -1,4 +1,4 @@
-//! Memory mappings: all unsafe code of the workspace but two calls (`memory.rs`, `writeback.rs`).
+//! Memory mappings: all unsafe code of the workspace but some calls (`memory.rs`, `writeback.rs`).
 //!
 //! A mapping is only ever seen as `&[AtomicU64]`. Rust's memory model allows any number of threads
 //! to load and store atomics at once, so no caller can cause a data race, whatever it passes.

@@ -107,8 +107,8 @@ impl ByteStore {
 
     /// Calls `read` with the value; `None`: there is no such key.
     ///
-    /// The value is not copied, and the key's shard is locked for reading meanwhile. But one that is read again and
-    /// again, and has at most 248 bytes with its key, is read from a copy, with nothing locked; not in a store
+    /// The value is not copied, and the key's shard is locked for reading meanwhile. But one that several threads read
+    /// all the time, and that has at most 248 bytes with its key, is read from a copy, with nothing locked; not in a store
     /// whose entries expire.
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {

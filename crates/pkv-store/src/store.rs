@@ -117,7 +117,7 @@ impl<K: Key, V: Value> Store<K, V> {
     /// Calls `read` with the encoded value, which is not decoded. The key's shard is locked for reading
     /// meanwhile, so keep it short.
     ///
-    /// The value is not copied, but one that is read again and again, and has at most 248 bytes with its key: it
+    /// The value is not copied, but one that several threads read all the time, and that has at most 248 bytes with its key: it
     /// is read from a copy, with nothing locked, by all threads at once; not in a store whose entries expire.
     #[inline]
     pub fn get_with<Q, R>(&self, key: &Q, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>>

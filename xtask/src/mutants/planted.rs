@@ -49,6 +49,7 @@ const BATCH: &str = "crates/pkv-store/src/batch.rs";
 const REPLAY: &str = "crates/pkv-store/src/recover/replay.rs";
 const COPY: &str = "crates/pkv-store/src/map/copy.rs";
 const TABLE: &str = "crates/pkv-store/src/map/table.rs";
+const SHARD: &str = "crates/pkv-store/src/map/shard.rs";
 const RECORD: &str = "crates/pkv-store/src/map/record.rs";
 const HOT: &str = "crates/pkv-store/src/map/hot.rs";
 const MAP: &str = "crates/pkv-store/src/map/mod.rs";
@@ -501,24 +502,31 @@ pub(super) const MUTANTS: &[Mutant] = &[
         catch: orders(&["nobody_is_told"]),
     },
     Mutant {
-        name: "a search leaves out the first entry with the tag in each further group",
+        name: "a read does not go on behind a full group without the tag",
         file: TABLE,
-        find: ".skip(usize::from(past == 0))",
-        replace: ".skip(1)",
+        find: "            None => First::Behind,\n",
+        replace: "            None => First::Nowhere,\n",
         catch: MAP_TESTS,
     },
     Mutant {
-        name: "a search does not go on behind a full group without the tag",
-        file: TABLE,
-        find: "        } else if group.passed == 0 {\n            return None;\n",
-        replace: "        } else {\n            return None;\n",
-        catch: MAP_TESTS,
-    },
-    Mutant {
-        name: "a write finds no record whose lengths take more than a byte",
+        name: "a write finds no record with a long key or a large value",
         file: RECORD,
         find: "short_value_of(bytes, key).is_some() || value_of_any(bytes, key).is_some()",
         replace: "short_value_of(bytes, key).is_some()",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "a read finds no record with a long key or a large value",
+        file: SHARD,
+        find: "                    None => self.get_any_bytes(hash, key),\n",
+        replace: "                    None => None,\n",
+        catch: MAP_TESTS,
+    },
+    Mutant {
+        name: "who reads a key alone has it shown",
+        file: MAP,
+        find: "if is_shared(&slot.shard) {",
+        replace: "if true {",
         catch: MAP_TESTS,
     },
     Mutant {

@@ -22,6 +22,7 @@ mod sled;
 #[cfg(feature = "surrealmx")]
 mod surrealmx;
 
+use std::hint::black_box;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -281,8 +282,10 @@ pub(crate) trait Map: Send + Sync {
     ///
     /// A loop of each engine's own: its call stands in it, as with its users, and not behind a table of functions.
     fn get_lens(&self, keys: &[[u8; KEY_BYTES]], expected: Option<usize>) -> Result<usize, Error> {
+        // Keys whose length a compiler sees would be found by other code than those of most users.
+        let key_bytes = black_box(KEY_BYTES);
         for (before, key) in keys.iter().enumerate() {
-            if self.get_len(key)? != expected {
+            if self.get_len(key.get(..key_bytes).unwrap_or_default())? != expected {
                 return Ok(before);
             }
         }

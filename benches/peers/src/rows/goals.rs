@@ -19,8 +19,8 @@ const INSERT_TWO: &str = "A fifth of all processor time goes to threads behind t
 const OVERWRITE: &str = "A fifth of all processor time is work behind the writers: compaction 13 %, the log's pages 7, \
     syncs 2. More than a third of the writers' own waits for the old record. DashMap writes no log. The limit waits for \
     the same two lines of memory, and what it logs no other thread and no disk sees.";
-const GET: &str = "A get waits for the table's cache line and then for the record's. A processor of this kind sees 224 \
-    instructions ahead: pkv's gets have 186, so that two are under way at once. The limit has these two waits and next to \
+const GET: &str = "A get waits for the table's cache line and then for the record's. A Zen 2 processor sees 224 \
+    operations ahead, and from one of pkv's gets to the next there are some 200, so that two are under way at once. The limit has these two waits and next to \
     nothing else, no lock, no hash, no table that can grow: several of its reads are.";
 const GET_MANY: &str = "The sixteen keys' lines of the table are read together, then those of their records. Both \
     sides return copies, an allocation each.";

@@ -184,7 +184,7 @@ mod tests {
     #[test]
     fn a_value_is_found_by_its_whole_key_only() {
         for key_bytes in [0, 1, 7, 8, 9, 12, 15, 16, 17, 31, 32, 63, 64, 200] {
-            for (value_bytes, flags) in [0, 1, 127, 128, 1024, 20_000]
+            for (value_bytes, flags) in [0, 1, 127, 128, 129, 255, 1023, 1024, 20_000]
                 .into_iter()
                 .flat_map(|bytes| [(bytes, 0), (bytes, LARGE)])
             {

@@ -58,7 +58,10 @@ fn remove(map: &Map, key: &[u8]) -> bool {
 
 fn get(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
     let hash = map.hash(key);
-    map.read(map.shard_index(hash)).get(hash, key).map(|value| value.as_bytes().to_vec())
+    let shard = map.read(map.shard_index(hash));
+    let value = shard.get(hash, key).map(|value| value.as_bytes());
+    assert_eq!(shard.get_bytes(hash, key), value);
+    value.map(<[u8]>::to_vec)
 }
 
 /// All entries of a copy, each met once.
@@ -871,7 +874,7 @@ fn a_large_value_takes_the_memory_of_the_one_before() {
     assert_eq!(ready(), 0);
 }
 
-/// Has a key shown that is there, as reads do that go on for long enough.
+/// Has a key shown that is there, as reads do that meet for long enough.
 fn elect(map: &Map, key: &[u8]) {
     let hash = map.hash(key);
     let shard = map.read(map.shard_index(hash));
@@ -894,9 +897,12 @@ fn a_key_whose_readers_meet_is_shown() {
     for _ in 0..1000 {
         assert!(map.get_with(hash, b"key", |_| ()).is_some());
     }
-    assert_eq!(shown(&map, b"key"), None, "who is alone needs no copy");
+    // In these runs every read counts.
+    if !cfg!(any(pkv_shuttle, pkv_stress)) {
+        assert_eq!(shown(&map, b"key"), None, "who is alone needs no copy");
+    }
     let _another = map.read(map.shard_index(hash));
-    for _ in 0..3 {
+    for _ in 0..super::hot::VOTES_AHEAD {
         assert_eq!(
             map.get_with(hash, b"key", <[u8]>::to_vec).as_deref(),
             Some(b"value".as_slice())

@@ -63,7 +63,7 @@ pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock()
 }
 
-/// Whether somebody else has it locked.
+/// Whether somebody has it locked.
 #[cfg(not(any(pkv_shuttle, pkv_stress)))]
 #[inline]
 pub(crate) fn is_shared<T>(lock: &RwLock<T>) -> bool {
