@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+mod biased;
 mod counting;
 mod error;
 mod fork;
@@ -23,6 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use biased::{Announced, BiasedReadGuard, BiasedRwLock, Readers};
 pub use counting::{CountingFs, Counts};
 pub use error::{Error, Op, Result};
 pub use fork::ForkGuard;

@@ -1,4 +1,4 @@
-//! Memory of this process that is about to be used.
+//! Memory of this process: had before it is used, asked for before it is read, compared at once.
 
 use std::mem::MaybeUninit;
 

@@ -107,9 +107,10 @@ impl ByteStore {
 
     /// Calls `read` with the value; `None`: there is no such key.
     ///
-    /// The value is not copied, and the key's shard is locked for reading meanwhile. But one that several threads read
-    /// all the time, and that has at most 248 bytes with its key, is read from a copy, with nothing locked; not in a store
-    /// whose entries expire.
+    /// The value is not copied, and who writes to the key's shard waits meanwhile. The shard is locked for reading, but where
+    /// nobody has written to it for some hundred reads: then it is read without its lock, by all threads at once. And one value
+    /// of each shard, which readers have met at its lock all the time and that has at most 248 bytes with its key, is read from a
+    /// copy, with nothing locked; not in a store whose entries expire.
     #[inline]
     pub fn get_with<R>(&self, key: &[u8], read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>> {
         reentry::check(&self.core)?;

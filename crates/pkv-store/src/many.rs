@@ -104,10 +104,10 @@ impl Core {
         }
     }
 
-    /// 1. The shards are locked for reading. Each of these is a barrier, so none comes later. It waits for none, so they
-    ///    need no order.
-    /// 2. The keys' places in the index are touched, with as few instructions between them as can be: only what is near
-    ///    together waits together.
+    /// 1. The shards are locked for reading, but for those that are read without ([`Map::try_read_any`]). Each lock is a
+    ///    barrier, so none comes later. It waits for none, so they need no order.
+    /// 2. The keys' places in the index are touched, with few instructions between them: only what is near together
+    ///    waits together.
     /// 3. So are their records, once all of them are known.
     /// 4. They are looked up, and what is left of the values is touched.
     /// 5. The values are told, in the cache.
@@ -125,8 +125,10 @@ impl Core {
         let (mut locked_by_others, mut untold) = (0_u32, 0_u32);
         {
             // 1.
+            let announced = self.map.announce();
             let shards: [_; TOGETHER] = array::from_fn(|at| {
-                let shard = self.map.try_read(self.map.shard_index(wanted.get(at)?.hash));
+                let index = self.map.shard_index(wanted.get(at)?.hash);
+                let shard = self.map.try_read_any(index, announced.as_ref());
                 locked_by_others |= u32::from(shard.is_none()) << at;
                 shard
             });

@@ -114,11 +114,13 @@ impl<K: Key, V: Value> Store<K, V> {
         self.get_with(key, V::decode)?.transpose().map_err(Error::Decode)
     }
 
-    /// Calls `read` with the encoded value, which is not decoded. The key's shard is locked for reading
+    /// Calls `read` with the encoded value, which is not decoded. Who writes to the key's shard waits
     /// meanwhile, so keep it short.
     ///
-    /// The value is not copied, but one that several threads read all the time, and that has at most 248 bytes with its key: it
-    /// is read from a copy, with nothing locked, by all threads at once; not in a store whose entries expire.
+    /// The shard is locked for reading, but where nobody has written to it for some hundred reads: then it is read
+    /// without its lock, by all threads at once. The value is not copied, but one of each shard that readers have met at its lock
+    /// all the time, and that has at most 248 bytes with its key: it is read from a copy, with nothing locked; not in a
+    /// store whose entries expire.
     #[inline]
     pub fn get_with<Q, R>(&self, key: &Q, read: impl FnOnce(&[u8]) -> R) -> Result<Option<R>>
     where

@@ -28,6 +28,7 @@ const fn orders(names: &'static [&'static str]) -> Tests {
     Tests { package: "pkv-store", target: "orders", names, cfg: Some("pkv_shuttle") }
 }
 
+const BIASED: &str = "crates/pkv-fs/src/biased.rs";
 const SET: &str = "crates/pkv-snapshot-set/src/file_snapshot_set.rs";
 const PUBLISH: &str = "crates/pkv-snapshot-set/src/publish.rs";
 const PRUNE: &str = "crates/pkv-snapshot-set/src/prune.rs";
@@ -53,6 +54,7 @@ const SHARD: &str = "crates/pkv-store/src/map/shard.rs";
 const RECORD: &str = "crates/pkv-store/src/map/record.rs";
 const HOT: &str = "crates/pkv-store/src/map/hot.rs";
 const MAP: &str = "crates/pkv-store/src/map/mod.rs";
+const READ: &str = "crates/pkv-store/src/map/read.rs";
 const WRITE: &str = "crates/pkv-store/src/write.rs";
 const EXPIRY: &str = "crates/pkv-store/src/expiry/mod.rs";
 const HUB: &str = "crates/pkv-store/src/watch/hub.rs";
@@ -67,6 +69,8 @@ const KEEPER: &str = "crates/pkv-store/src/log/keeper.rs";
 const POWER_CUT: &str = "crash_sim::a_power_cut_leaves_a_prefix_mapped";
 const LOG_TESTS: Tests =
     Tests { package: "pkv-store", target: "--lib", names: &["log::"], cfg: None };
+const BIASED_TESTS: Tests =
+    Tests { package: "pkv-fs", target: "it", names: &["biased::"], cfg: None };
 const MAP_TESTS: Tests =
     Tests { package: "pkv-store", target: "--lib", names: &["map::"], cfg: None };
 const FORMAT_LOG: Tests = Tests { package: "pkv-format", target: "log", names: &[], cfg: None };
@@ -191,8 +195,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "tell of an expiry that the log does not hold",
         file: EXPIRY,
-        find: "        drop(shard);\n        self.record_time_if_possible(expired_ms);\n        answer\n",
-        replace: "        drop(shard);\n        answer\n",
+        find: "        self.record_time_if_possible(expired_ms);\n        answer\n",
+        replace: "        answer\n",
         catch: store(&["crash_expiry::after_a_kill_nothing_comes_back_that_was_seen_to_be_gone"]),
     },
     Mutant {
@@ -523,8 +527,78 @@ pub(super) const MUTANTS: &[Mutant] = &[
         catch: MAP_TESTS,
     },
     Mutant {
+        name: "a writer does not wait for who reads by the lock's bias",
+        file: BIASED,
+        find: "            wait_while(|| place.lock.load(Ordering::Acquire) == lock);\n",
+        replace: "",
+        catch: BIASED_TESTS,
+    },
+    Mutant {
+        name: "a writer does not wait for who is announced for many locks",
+        file: BIASED,
+        find: "                wait_while(|| place.many.load(Ordering::Acquire) == many);\n",
+        replace: "",
+        catch: BIASED_TESTS,
+    },
+    Mutant {
+        name: "a writer waits for who is announced anew",
+        file: BIASED,
+        find: "self.next & u64::from(u32::MAX)",
+        replace: "0 * self.next",
+        catch: BIASED_TESTS,
+    },
+    Mutant {
+        name: "a write leaves the lock its bias",
+        file: BIASED,
+        find: "        self.biased_by.store(0, Ordering::Relaxed);\n",
+        replace: "",
+        catch: BIASED_TESTS,
+    },
+    Mutant {
+        name: "a bias ends without a barrier",
+        file: BIASED,
+        find: "        barrier::make();\n",
+        replace: "",
+        catch: BIASED_TESTS,
+    },
+    Mutant {
+        name: "who is announced for many locks reads one without a bias",
+        file: BIASED,
+        find: "        if self.biased_by.load(Ordering::Acquire) != announced.number {\n            return None;\n        }\n",
+        replace: "",
+        catch: BIASED_TESTS,
+    },
+    Mutant {
+        name: "reads between writes add up to a bias",
+        file: BIASED,
+        find: "        self.reads.store(0, Ordering::Relaxed);\n        guard\n",
+        replace: "        guard\n",
+        catch: BIASED_TESTS,
+    },
+    Mutant {
+        name: "other readers take over a lock's bias",
+        file: BIASED,
+        find: "            let _ = self.biased_by.compare_exchange(0, readers.number, released, relaxed);\n",
+        replace: "            let _ = relaxed;\n            self.biased_by.store(readers.number, released);\n",
+        catch: BIASED_TESTS,
+    },
+    Mutant {
+        name: "a thread keeps its place when it ends",
+        file: BIASED,
+        find: "            place.is_taken.store(false, Ordering::Release);\n",
+        replace: "",
+        catch: BIASED_TESTS,
+    },
+    Mutant {
+        name: "a key that cannot be shown gets votes",
+        file: READ,
+        find: "key.len() + value.len() <= hot::BYTES_MAX && self.votes",
+        replace: "self.votes",
+        catch: MAP_TESTS,
+    },
+    Mutant {
         name: "who reads a key alone has it shown",
-        file: MAP,
+        file: READ,
         find: "if is_shared(&slot.shard) {",
         replace: "if true {",
         catch: MAP_TESTS,

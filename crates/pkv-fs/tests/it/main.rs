@@ -1,5 +1,7 @@
 //! The promises of the traits, kept by the real file system in real folders.
 
+#[cfg(all(feature = "mmap", target_os = "linux", not(miri)))]
+mod biased;
 mod counting;
 mod files;
 #[cfg(target_os = "linux")]

@@ -378,11 +378,11 @@ impl Core {
         let mut expired_ms = 0;
         // Not [`Map::get_with`], which may come with a copy: one that has expired since it was made says nothing of a
         // key whose deadline was moved meanwhile.
-        let shard = self.map.read(self.map.shard_index(hash));
-        let value = shard.get(hash, key);
-        let shown = value.and_then(|value| self.show(value.as_bytes(), &mut expired_ms));
-        let answer = shown.map(|value| reentry::run(self, || read(value)));
-        drop(shard);
+        let answer = self.map.read_with(self.map.shard_index(hash), |shard| {
+            let value = shard.get(hash, key);
+            let shown = value.and_then(|value| self.show(value.as_bytes(), &mut expired_ms));
+            shown.map(|value| reentry::run(self, || read(value)))
+        });
         self.record_time_if_possible(expired_ms);
         answer
     }

@@ -144,7 +144,7 @@ pub(super) struct Chunks {
 /// What each new record changes.
 #[cfg(test)]
 pub(super) const CHANGED: std::ops::Range<usize> =
-    std::mem::offset_of!(Chunks, tail)..std::mem::offset_of!(Chunks, dead_bytes);
+    std::mem::offset_of!(Chunks, tail)..std::mem::offset_of!(Chunks, held_bytes);
 
 impl Chunks {
     /// None yet; those to come are taken from the ready ones.

@@ -24,6 +24,7 @@ mod clean;
 mod copy;
 mod hot;
 mod large;
+mod read;
 mod ready;
 mod ready_values;
 mod record;
@@ -39,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
-use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, is_shared};
+use crate::sync::{BiasedRwLock, Readers, RwLockWriteGuard, readers};
 
 pub(crate) use copy::{Cursor, SliceCopy, SliceSize};
 pub(crate) use shard::{Found, Lookup, Shard};
@@ -137,25 +138,7 @@ struct Slot {
     memory_bytes: AtomicU64,
     /// Who gets their votes comes from behind the lock.
     votes: Votes,
-    shard: RwLock<Shard>,
-}
-
-impl Slot {
-    /// [`Map::get_with`] where the lock is taken already: a vote for the key. Apart, so that who is alone has few instructions.
-    #[inline(never)]
-    fn get_with_others<R>(
-        &self,
-        hash: u64,
-        key: &[u8],
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> Option<R> {
-        let shard = self.shard.read();
-        let value = shard.get(hash, key)?.as_bytes();
-        if self.votes.count(hash) {
-            self.hot.elect(hash, key, value);
-        }
-        Some(read(value))
-    }
+    shard: BiasedRwLock<Shard>,
 }
 
 /// All shards.
@@ -165,6 +148,7 @@ pub(crate) struct Map {
     shard_bits: u32,
     hasher: Hasher,
     hash_seed: u64,
+    readers: Readers,
     ready: Arc<ReadyChunks>,
     ready_values: ReadyValues,
 }
@@ -181,7 +165,7 @@ impl Map {
             .try_reserve_exact(shards)
             .map_err(|_| OutOfMemory { bytes: record::lossless(shards * size_of::<Slot>()) })?;
         slots.extend((0..shards).map(|_| Slot {
-            shard: RwLock::new(Shard::new(hasher.clone(), shard_bits, Arc::clone(&ready))),
+            shard: BiasedRwLock::new(Shard::new(hasher.clone(), shard_bits, Arc::clone(&ready))),
             votes: Votes::default(),
             hot: Hot::default(),
             entries: AtomicU64::new(0),
@@ -192,6 +176,7 @@ impl Map {
             shard_bits,
             hasher,
             hash_seed: options.hash_seed,
+            readers: readers(),
             ready,
             ready_values: ReadyValues::default(),
         })
@@ -246,39 +231,6 @@ impl Map {
     )]
     fn slot(&self, index: usize) -> &Slot {
         &self.slots[index]
-    }
-
-    /// What `read` makes of the value of `key`: of a copy, where it is read so often that its shard shows one, else
-    /// with the shard locked for reading.
-    #[inline]
-    pub(crate) fn get_with<R>(
-        &self,
-        hash: u64,
-        key: &[u8],
-        read: impl FnOnce(&[u8]) -> R,
-    ) -> Option<R> {
-        let index = self.shard_index(hash);
-        let slot = self.slot(index);
-        if let Some(copied) = slot.hot.read(hash, key) {
-            return Some(read(copied.value()));
-        }
-        if is_shared(&slot.shard) {
-            return slot.get_with_others(hash, key, read);
-        }
-        let shard = slot.shard.read();
-        Some(read(shard.get_bytes(hash, key)?))
-    }
-
-    /// Locks a shard for reading.
-    #[inline]
-    pub(crate) fn read(&self, index: usize) -> RwLockReadGuard<'_, Shard> {
-        self.slot(index).shard.read()
-    }
-
-    /// Locks a shard for reading, if nobody has it locked for writing or waits to.
-    #[inline]
-    pub(crate) fn try_read(&self, index: usize) -> Option<RwLockReadGuard<'_, Shard>> {
-        self.slot(index).shard.try_read()
     }
 
     /// Locks a shard for writing. Several are locked in ascending order.

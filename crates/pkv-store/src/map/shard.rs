@@ -63,7 +63,7 @@ impl Shard {
     }
 
     /// The bytes of the value of `key`: [`Shard::get`] for who wants nothing else. Where the key is short and the first with
-    /// its tag, as most are, it takes so few instructions that a processor begins the next search while it waits for the
+    /// its tag, and the value no large one, as is the rule, it takes so few instructions that a processor begins the next search while it waits for the
     /// memory of this one.
     #[inline(always)]
     #[expect(
@@ -449,7 +449,7 @@ pub(crate) struct Lookup<'a> {
     shard: Option<(&'a Shard, &'a Table)>,
     tag: Tag,
     hash: u64,
-    /// The first record with the key's tag, and what is behind it; mostly it is the key's.
+    /// The first record with the low bits of the key's tag, and what is behind it; mostly it is the key's.
     record: &'a [u8],
 }
 

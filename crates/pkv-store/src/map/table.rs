@@ -146,7 +146,7 @@ fn size_class(groups: usize) -> usize {
     groups.next_multiple_of((groups.next_power_of_two() / 4).max(1))
 }
 
-/// The first entry with a tag, in the group to which it belongs.
+/// The first entry with the low bits of a tag, in the group to which the tag belongs: mostly the one with the tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum First {
     /// It is there. Others may be behind it.

@@ -890,26 +890,56 @@ fn shown(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[test]
+#[cfg_attr(any(pkv_shuttle, pkv_stress), ignore = "readers meet at random there")]
 fn a_key_whose_readers_meet_is_shown() {
-    let map = map(4);
+    let map = map(1);
+    let read = |key: &[u8]| map.get_with(map.hash(key), key, <[u8]>::to_vec);
     assert!(!set(&map, b"key", b"value"));
-    let hash = map.hash(b"key");
+    assert!(!set(&map, b"long", &[1; 300]));
     for _ in 0..1000 {
-        assert!(map.get_with(hash, b"key", |_| ()).is_some());
+        assert_eq!(read(b"key").as_deref(), Some(b"value".as_slice()));
     }
-    // In these runs every read counts.
-    if !cfg!(any(pkv_shuttle, pkv_stress)) {
-        assert_eq!(shown(&map, b"key"), None, "who is alone needs no copy");
-    }
-    let _another = map.read(map.shard_index(hash));
+    assert_eq!(shown(&map, b"key"), None, "who is alone needs no copy");
     for _ in 0..super::hot::VOTES_AHEAD {
-        assert_eq!(
-            map.get_with(hash, b"key", <[u8]>::to_vec).as_deref(),
-            Some(b"value".as_slice())
-        );
+        assert_eq!(shown(&map, b"key"), None);
+        // With its lock, whatever was read before.
+        drop(map.write(0));
+        let _another = map.read(0);
+        // One that cannot be shown keeps none from it.
+        assert!([read(b"long"), read(b"key"), read(b"long")].iter().all(Option::is_some));
     }
     assert_eq!(shown(&map, b"key").as_deref(), Some(b"value".as_slice()));
-    assert_eq!(map.get_with(map.hash(b"other"), b"other", <[u8]>::len), None);
+    assert_eq!(read(b"other"), None);
+}
+
+/// Reads by a shard's bias, between writes, by single keys and by many, see what is there.
+#[test]
+#[cfg(all(target_os = "linux", not(any(pkv_shuttle, pkv_stress, miri))))]
+fn a_shard_that_nobody_writes_to_is_read_without_its_lock() {
+    let map = map(1);
+    let read = |key: &[u8]| map.get_with(map.hash(key), key, <[u8]>::to_vec);
+    let is_biased = || map.slot(0).shard.is_biased();
+    for n in 0..20_u64 {
+        let (new, long) = (value(n, 100), value(n, 3000));
+        assert_eq!(set(&map, b"key", &new), n > 0);
+        assert_eq!(set(&map, b"long", &long), n > 0);
+        assert!(!is_biased());
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !is_biased() {
+            assert_eq!(read(b"key").as_ref(), Some(&new));
+            assert!(std::time::Instant::now() < until, "no bias");
+        }
+        assert_eq!(read(b"key").as_ref(), Some(&new));
+        assert_eq!(read(b"long").as_ref(), Some(&long));
+        assert_eq!(read(b"other"), None);
+        let there = map.read_with(0, |shard| shard.get(map.hash(b"key"), b"key").is_some());
+        assert!(there);
+        let announced = map.announce();
+        let shard = map.try_read_any(0, announced.as_ref()).unwrap();
+        assert!(matches!(shard, super::read::ReadGuard::Biased(_)));
+        assert_eq!(shard.get_bytes(map.hash(b"key"), b"key"), Some(new.as_slice()));
+        assert!(is_biased());
+    }
 }
 
 #[test]

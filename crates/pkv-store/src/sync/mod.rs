@@ -17,8 +17,10 @@ mod stress;
 pub(crate) use parking_lot::{
     Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
+#[cfg(not(any(pkv_shuttle, pkv_stress)))]
+pub(crate) use pkv_fs::BiasedRwLock;
 #[cfg(not(pkv_shuttle))]
-pub(crate) use pkv_fs::Rounds;
+pub(crate) use pkv_fs::{Announced, Readers, Rounds};
 #[cfg(not(pkv_shuttle))]
 pub(crate) use std::{
     sync::{atomic, mpsc},
@@ -27,13 +29,13 @@ pub(crate) use std::{
 
 #[cfg(pkv_stress)]
 pub(crate) use self::stress::{
-    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    BiasedRwLock, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
 #[cfg(pkv_shuttle)]
 pub(crate) use self::shuttle::{
-    Condvar, Mutex, MutexGuard, Rounds, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic, mpsc,
-    thread,
+    Announced, BiasedRwLock, Condvar, Mutex, MutexGuard, Readers, Rounds, RwLock, RwLockReadGuard,
+    RwLockWriteGuard, atomic, mpsc, thread,
 };
 
 /// How often [`lock_soon`] looks: about a microsecond on the machine of the figures, some more where a processor pauses longer.
@@ -63,15 +65,27 @@ pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock()
 }
 
+/// Who reads a map's shards.
+pub(crate) fn readers() -> Readers {
+    // Where threads are made to meet, shards have their bias as often as they can.
+    if cfg!(any(pkv_shuttle, pkv_stress)) { Readers::eager() } else { Readers::new() }
+}
+
 /// Whether somebody has it locked.
 #[cfg(not(any(pkv_shuttle, pkv_stress)))]
 #[inline]
-pub(crate) fn is_shared<T>(lock: &RwLock<T>) -> bool {
+pub(crate) fn is_shared<T>(lock: &BiasedRwLock<T>) -> bool {
     lock.is_locked()
 }
 
-/// The same in runs whose threads hardly ever meet by themselves: always.
-#[cfg(any(pkv_shuttle, pkv_stress))]
-pub(crate) fn is_shared<T>(_: &RwLock<T>) -> bool {
-    true
+/// The same in runs whose threads hardly ever meet by themselves: every second time.
+#[cfg(pkv_stress)]
+pub(crate) fn is_shared<T>(_: &BiasedRwLock<T>) -> bool {
+    stress::is_heads()
+}
+
+/// The same.
+#[cfg(pkv_shuttle)]
+pub(crate) fn is_shared<T>(_: &BiasedRwLock<T>) -> bool {
+    shuttle::is_heads()
 }

@@ -201,6 +201,73 @@ impl<T> RwLock<T> {
     }
 }
 
+/// One time in two.
+pub(super) fn is_heads() -> bool {
+    shuttle::rand::thread_rng().r#gen()
+}
+
+/// [`pkv_fs::Readers`], of locks that never have a bias: it rests on barriers of all processors, and here is one.
+#[derive(Debug)]
+pub(crate) struct Readers;
+
+/// Never made.
+#[derive(Debug)]
+pub(crate) enum Announced {}
+
+impl Readers {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    pub(crate) fn eager() -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "the shape of what it stands in for")]
+    pub(crate) fn announce(&self) -> Option<Announced> {
+        None
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct BiasedRwLock<T>(RwLock<T>);
+
+impl<T> BiasedRwLock<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(RwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read()
+    }
+
+    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        self.0.try_read()
+    }
+
+    pub(crate) fn read_counted(&self, _readers: &Readers) -> RwLockReadGuard<'_, T> {
+        self.0.read()
+    }
+
+    pub(crate) fn try_read_counted(&self, _readers: &Readers) -> Option<RwLockReadGuard<'_, T>> {
+        self.0.try_read()
+    }
+
+    #[expect(clippy::unused_self, reason = "the shape of what it stands in for")]
+    pub(crate) fn read_biased(&self) -> Option<&T> {
+        None
+    }
+
+    #[expect(clippy::unused_self, reason = "the shape of what it stands in for")]
+    pub(crate) fn read_announced<'a>(&'a self, announced: &'a Announced) -> Option<&'a T> {
+        match *announced {}
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.0.write()
+    }
+}
+
 /// As much of `std::thread` as the store uses.
 pub(crate) mod thread {
     use std::io;

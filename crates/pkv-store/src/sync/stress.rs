@@ -7,6 +7,8 @@ use std::time::Duration;
 
 pub(crate) use parking_lot::{Condvar, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 
+use pkv_fs::{Announced, BiasedReadGuard, Readers};
+
 static NEXT_SEED: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
@@ -14,9 +16,8 @@ thread_local! {
         Cell::new(NEXT_SEED.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
 }
 
-/// Stops this thread, one time in eight for others that are ready, one time in 64 for some microseconds.
-fn stop_at_random() {
-    // A thread that ends has no generator any more.
+/// `None`: a thread that ends has no generator any more.
+fn random() -> Option<u64> {
     let random = RANDOM.try_with(|random| {
         let next = random
             .get()
@@ -25,11 +26,21 @@ fn stop_at_random() {
         random.set(next);
         next >> 40
     });
-    match random {
-        Ok(random) if random % 64 == 0 => {
+    random.ok()
+}
+
+/// One time in two.
+pub(super) fn is_heads() -> bool {
+    random().is_some_and(|random| random % 2 == 0)
+}
+
+/// Stops this thread, one time in eight for others that are ready, one time in 64 for some microseconds.
+fn stop_at_random() {
+    match random() {
+        Some(random) if random % 64 == 0 => {
             std::thread::sleep(Duration::from_micros(random / 64 % 200));
         }
-        Ok(random) if random % 8 == 0 => std::thread::yield_now(),
+        Some(random) if random % 8 == 0 => std::thread::yield_now(),
         _ => {}
     }
 }
@@ -72,6 +83,56 @@ impl<T> RwLock<T> {
     pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
         stop_at_random();
         self.0.try_read()
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        stop_at_random();
+        let guard = self.0.write();
+        stop_at_random();
+        guard
+    }
+}
+
+/// The lock of `pkv-fs`.
+#[derive(Debug, Default)]
+pub(crate) struct BiasedRwLock<T>(pkv_fs::BiasedRwLock<T>);
+
+impl<T> BiasedRwLock<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self(pkv_fs::BiasedRwLock::new(value))
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        stop_at_random();
+        self.0.read()
+    }
+
+    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        stop_at_random();
+        self.0.try_read()
+    }
+
+    pub(crate) fn read_counted(&self, readers: &Readers) -> RwLockReadGuard<'_, T> {
+        stop_at_random();
+        self.0.read_counted(readers)
+    }
+
+    pub(crate) fn try_read_counted(&self, readers: &Readers) -> Option<RwLockReadGuard<'_, T>> {
+        stop_at_random();
+        self.0.try_read_counted(readers)
+    }
+
+    pub(crate) fn read_biased(&self) -> Option<BiasedReadGuard<'_, T>> {
+        stop_at_random();
+        let guard = self.0.read_biased();
+        // While a writer waits for this thread.
+        stop_at_random();
+        guard
+    }
+
+    pub(crate) fn read_announced<'a>(&'a self, announced: &'a Announced) -> Option<&'a T> {
+        stop_at_random();
+        self.0.read_announced(announced)
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {

@@ -1,0 +1,508 @@
+//! A reader-writer lock that is biased towards its readers while nobody writes.
+//!
+//! Whoever locks an ordinary reader-writer lock for reading writes to its cache line, which then has to move from
+//! processor to processor, and the two locked instructions keep a processor from what comes behind. Readers of a biased one
+//! write to a line of their own thread, and a writer who ends the bias looks at all of these.
+//!
+//! The order that counts: a reader announces itself and then looks whether the lock is biased; a writer ends the bias and then
+//! looks who is announced. One of the two must see the other. That takes a barrier between the two steps on both sides, and the
+//! reader's would cost what the bias saves; so the writer makes both, with `membarrier(2)`, which has every processor that
+//! runs a thread of the process take one.
+//!
+//! Sources: D. Dice and A. Kogan, "BRAVO: Biased Locking for Reader-Writer Locks", USENIX ATC 2019, for the bias and for the rule
+//! of when it comes back; the lopsided barriers are those of hazard pointers in folly (`AsymmetricThreadFence.h`).
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
+use std::time::{Duration, Instant};
+
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// So many reads with the lock, and no write between them, give it its bias: what so many save is more than what ending it
+/// costs, and a lock that is written to each hundred reads never gets there.
+const READS_QUIET: u32 = 512;
+/// For so many times what ending a bias took no other one begins in this process, so that barriers take a hundredth of its time.
+const CALM_TIMES: u32 = 100;
+/// More threads than these lock as usual. All are looked at, at worst, by who ends a bias.
+const PLACES: usize = 256;
+/// How often a writer looks for a reader to have left before it gives its processor away, and before it sleeps.
+const LOOKS: u32 = 100;
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// A thread's place: what it reads without having locked it. Nobody else writes there.
+#[repr(align(128))]
+struct Place {
+    /// The address of one lock; 0: of none.
+    lock: AtomicUsize,
+    /// The number of the [`Readers`] whose locks these are, or 0, in the upper half; in the lower one a number that is another
+    /// after each time.
+    many: AtomicU64,
+    is_taken: AtomicBool,
+}
+
+impl Place {
+    const fn new(lock: usize, many: u64) -> Place {
+        let (lock, many) = (AtomicUsize::new(lock), AtomicU64::new(many));
+        Place { lock, many, is_taken: AtomicBool::new(false) }
+    }
+}
+
+static ALL_PLACES: [Place; PLACES] = [const { Place::new(0, 0) }; PLACES];
+/// Places from here on were never taken.
+static END_OF_PLACES: AtomicUsize = AtomicUsize::new(0);
+/// What a thread has that gets no place, or had to give it back: it reads something all the time, so nothing else.
+static NO_PLACE: Place = Place::new(usize::MAX, u64::MAX);
+
+thread_local! {
+    /// Looked at in each read, so it is a plain cell; `None`: not asked for yet.
+    static MINE: Cell<Option<&'static Place>> = const { Cell::new(None) };
+    static LEAVING: Leaving = const { Leaving(Cell::new(None)) };
+}
+
+/// Gives a thread's place back when the thread ends.
+struct Leaving(Cell<Option<&'static Place>>);
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(place) = self.0.take() {
+            MINE.set(Some(&NO_PLACE));
+            place.is_taken.store(false, Ordering::Release);
+        }
+    }
+}
+
+#[inline]
+fn my_place() -> &'static Place {
+    match MINE.get() {
+        Some(place) => place,
+        None => take_place(),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn take_place() -> &'static Place {
+    let place = LEAVING.try_with(|leaving| {
+        let is_free = |place: &&Place| !place.is_taken.swap(true, Ordering::AcqRel);
+        let (at, place) = ALL_PLACES.iter().enumerate().find(|(_, place)| is_free(place))?;
+        // Before anything is announced there: who looks at the places behind a barrier finds this one.
+        END_OF_PLACES.fetch_max(at + 1, Ordering::SeqCst);
+        leaving.0.set(Some(place));
+        Some(place)
+    });
+    let place = place.ok().flatten().unwrap_or(&NO_PLACE);
+    MINE.set(Some(place));
+    place
+}
+
+/// Who reads several [`BiasedRwLock`]s: those that were biased by the same `Readers` can be read together.
+#[derive(Debug)]
+pub struct Readers {
+    number: u32,
+    reads_quiet: u32,
+    is_eager: bool,
+}
+
+impl Readers {
+    /// A lock that they read is biased after 512 reads with no write between them, if no other bias of this process has just
+    /// been ended: so long that ending biases takes it a hundredth of its time.
+    #[must_use]
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        // The same number twice, after 2^32 of them, lets a writer wait for readers of another lock, and no more.
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).max(1);
+        Self { number, reads_quiet: READS_QUIET, is_eager: false }
+    }
+
+    /// Each read with the lock biases it: for tests that look for what may go wrong where a bias ends.
+    #[must_use]
+    pub fn eager() -> Self {
+        Self { reads_quiet: 1, is_eager: true, ..Self::new() }
+    }
+
+    /// Announces that this thread reads several of the locks, for [`BiasedRwLock::read_announced`]. `None`: there is no place for
+    /// that, or this thread has announced as much already.
+    ///
+    /// Drop it before you wait for one of these locks: its writer may wait for you.
+    #[inline]
+    #[must_use]
+    pub fn announce(&self) -> Option<Announced> {
+        let place = my_place();
+        let before = place.many.load(Ordering::Relaxed);
+        if before >> 32 != 0 {
+            return None;
+        }
+        place.many.store(u64::from(self.number) << 32 | before, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        Some(Announced {
+            place,
+            number: self.number,
+            next: before.wrapping_add(1),
+            _of_thread: PhantomData,
+        })
+    }
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// See [`Readers::announce`].
+pub struct Announced {
+    place: &'static Place,
+    number: u32,
+    next: u64,
+    /// It stays with its thread, as the place does.
+    _of_thread: PhantomData<*const ()>,
+}
+
+impl fmt::Debug for Announced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Announced").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Announced {
+    #[inline]
+    fn drop(&mut self) {
+        self.place.many.store(self.next & u64::from(u32::MAX), Ordering::Release);
+    }
+}
+
+/// A reader-writer lock that is biased towards its readers while nobody writes.
+///
+/// [`read`](Self::read), [`try_read`](Self::try_read) and [`write`](Self::write) are those of `parking_lot`.
+/// [`read_counted`](Self::read_counted) counts, too, and some hundred reads that no write interrupts give the lock its bias.
+/// From then on [`read_biased`](Self::read_biased) reads without locking: it writes to a cache line of its thread alone. The next
+/// write ends the bias and waits for who reads so, as it waits for who has locked.
+///
+/// Cost of ending a bias: one system call (`membarrier`), 0.1 us where no other thread of the process runs and some 20 us where one
+/// does on another processor of a virtual machine; and a look at a cache line for each thread that ever read so at
+/// the same time. On Linux, with the feature `mmap`; elsewhere the lock never has a bias.
+///
+/// ```
+/// use pkv_fs::{BiasedRwLock, Readers};
+///
+/// let (readers, lock) = (Readers::new(), BiasedRwLock::new(1));
+/// for _ in 0..1000 {
+///     assert_eq!(*lock.read_counted(&readers), 1);
+/// }
+/// // By now, as a rule, on Linux.
+/// if let Some(number) = lock.read_biased() {
+///     assert_eq!(*number, 1);
+/// }
+/// *lock.write() = 2;
+/// assert!(!lock.is_biased());
+/// assert!(lock.read_biased().is_none());
+/// ```
+#[derive(Debug)]
+#[repr(C)]
+pub struct BiasedRwLock<T> {
+    /// The number of the [`Readers`] that gave it its bias; 0: it has none. It changes from 0 with the lock held for reading, and
+    /// to 0 with the lock held for writing.
+    biased_by: AtomicU32,
+    /// Reads since the last write, about: two who count at once may count as one.
+    reads: AtomicU32,
+    lock: RwLock<T>,
+}
+
+impl<T> BiasedRwLock<T> {
+    /// A lock without a bias.
+    pub const fn new(value: T) -> Self {
+        let (biased_by, reads) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { biased_by, reads, lock: RwLock::new(value) }
+    }
+
+    /// Locks for reading.
+    #[inline]
+    pub fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.lock.read()
+    }
+
+    /// Locks for reading, if nobody has locked for writing or waits to.
+    #[inline]
+    pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+        self.lock.try_read()
+    }
+
+    /// [`BiasedRwLock::read`], counted.
+    #[inline]
+    pub fn read_counted(&self, readers: &Readers) -> RwLockReadGuard<'_, T> {
+        let guard = self.lock.read();
+        self.count(&guard, readers);
+        guard
+    }
+
+    /// [`BiasedRwLock::try_read`], counted.
+    #[inline]
+    pub fn try_read_counted(&self, readers: &Readers) -> Option<RwLockReadGuard<'_, T>> {
+        let guard = self.lock.try_read()?;
+        self.count(&guard, readers);
+        Some(guard)
+    }
+
+    /// Locks for writing. Ends a bias, and waits for all who read by it.
+    #[inline]
+    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+        let guard = self.lock.write();
+        let by = self.biased_by.load(Ordering::Relaxed);
+        if by != 0 {
+            self.end_bias(&guard, by);
+        }
+        self.reads.store(0, Ordering::Relaxed);
+        guard
+    }
+
+    /// Whether somebody has it locked; who reads by its bias has not.
+    #[inline]
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_locked()
+    }
+
+    /// Whether it has a bias: a hint, which may be out of date.
+    #[inline]
+    pub fn is_biased(&self) -> bool {
+        self.biased_by.load(Ordering::Relaxed) != 0
+    }
+
+    /// Reads without locking, if the lock has a bias and this thread reads no other so.
+    ///
+    /// 1. The thread announces the lock.
+    /// 2. It looks whether the lock has its bias. If so, who ends it sees the announcement, and waits.
+    #[inline]
+    pub fn read_biased(&self) -> Option<BiasedReadGuard<'_, T>> {
+        if !self.is_biased() {
+            return None;
+        }
+        let place = my_place();
+        if place.lock.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        // 1.
+        place.lock.store(std::ptr::from_ref(self).addr(), Ordering::Relaxed);
+        let leave = LeaveLock { place, _of_thread: PhantomData };
+        compiler_fence(Ordering::SeqCst);
+        // 2. What the last writer wrote is seen, since the bias began behind it.
+        if self.biased_by.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let value = self.value(&Announcement::OfLock(&leave))?;
+        Some(BiasedReadGuard { value, _leave: leave })
+    }
+
+    /// Reads without locking, if the lock has its bias by the readers that this was announced for.
+    #[inline]
+    pub fn read_announced<'a>(&'a self, announced: &'a Announced) -> Option<&'a T> {
+        if self.biased_by.load(Ordering::Acquire) != announced.number {
+            return None;
+        }
+        self.value(&Announcement::OfMany(announced))
+    }
+
+    /// The value, for who has announced itself and seen the bias since, and stays announced while it has the value.
+    #[cfg(all(feature = "mmap", target_os = "linux"))]
+    #[inline]
+    #[expect(unsafe_code, reason = "the value of a lock that is not locked")]
+    #[expect(clippy::unnecessary_wraps, reason = "elsewhere there is none")]
+    fn value(&self, _announcement: &Announcement<'_>) -> Option<&T> {
+        // SAFETY: nobody has a mutable reference as long as the announcement stands. Mutable references come from `write`
+        // alone. Who is in there has taken the bias away, with the lock held for writing, so that nobody gives it back, and has
+        // waited until no place announced this lock, nor the readers that gave the bias. This thread announced itself first and
+        // then saw the bias. By the barrier in `end_bias`, which is one in this thread, too, either that announcement
+        // was seen there, or this thread would not have seen the bias.
+        Some(unsafe { &*self.lock.data_ptr() })
+    }
+
+    #[cfg(not(all(feature = "mmap", target_os = "linux")))]
+    #[expect(clippy::unused_self, reason = "the shape of what it is elsewhere")]
+    fn value(&self, _announcement: &Announcement<'_>) -> Option<&T> {
+        None
+    }
+
+    #[inline]
+    fn count(&self, guard: &RwLockReadGuard<'_, T>, readers: &Readers) {
+        let reads = self.reads.load(Ordering::Relaxed) + 1;
+        if reads < readers.reads_quiet {
+            self.reads.store(reads, Ordering::Relaxed);
+        } else {
+            self.bias(guard, readers);
+        }
+    }
+
+    /// Gives the lock its bias, with the lock held for reading.
+    #[cold]
+    #[inline(never)]
+    fn bias(&self, _locked: &RwLockReadGuard<'_, T>, readers: &Readers) {
+        self.reads.store(0, Ordering::Relaxed);
+        if (readers.is_eager || is_calm()) && barrier::is_there() {
+            // Where others gave it theirs, that one stays: who ends it waits for theirs alone. Released, so that who sees it sees
+            // what was written before, too.
+            let (released, relaxed) = (Ordering::Release, Ordering::Relaxed);
+            let _ = self.biased_by.compare_exchange(0, readers.number, released, relaxed);
+        }
+    }
+
+    /// Ends the bias, with the lock held for writing.
+    ///
+    /// 1. It is taken away.
+    /// 2. A barrier, on all processors.
+    /// 3. Who was announced before is waited for.
+    #[cold]
+    #[inline(never)]
+    fn end_bias(&self, _locked: &RwLockWriteGuard<'_, T>, by: u32) {
+        let began = Instant::now();
+        // 1.
+        self.biased_by.store(0, Ordering::Relaxed);
+        // 2.
+        barrier::make();
+        // 3.
+        let places = END_OF_PLACES.load(Ordering::Acquire);
+        let lock = std::ptr::from_ref(self).addr();
+        for place in ALL_PLACES.iter().take(places) {
+            wait_while(|| place.lock.load(Ordering::Acquire) == lock);
+            // Another number in the lower half: it is another announcement, which came behind the barrier.
+            let many = place.many.load(Ordering::Acquire);
+            if many >> 32 == u64::from(by) {
+                wait_while(|| place.many.load(Ordering::Acquire) == many);
+            }
+        }
+        be_calm(began);
+    }
+}
+
+impl<T: Default> Default for BiasedRwLock<T> {
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+/// What a thread has announced.
+enum Announcement<'a> {
+    OfLock(#[expect(dead_code, reason = "that it is there is what counts")] &'a LeaveLock),
+    OfMany(#[expect(dead_code, reason = "that it is there is what counts")] &'a Announced),
+}
+
+/// What [`BiasedRwLock::read_biased`] reads.
+pub struct BiasedReadGuard<'a, T> {
+    value: &'a T,
+    _leave: LeaveLock,
+}
+
+impl<T> Deref for BiasedReadGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for BiasedReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.value.fmt(f)
+    }
+}
+
+/// Takes back what [`BiasedRwLock::read_biased`] announced.
+struct LeaveLock {
+    place: &'static Place,
+    /// It stays with its thread, as the place does.
+    _of_thread: PhantomData<*const ()>,
+}
+
+impl Drop for LeaveLock {
+    #[inline]
+    fn drop(&mut self) {
+        // Released, so that whoever waited writes behind what was read.
+        self.place.lock.store(0, Ordering::Release);
+    }
+}
+
+fn wait_while(is_there: impl Fn() -> bool) {
+    let mut looks = 0;
+    while is_there() {
+        looks += 1;
+        match looks {
+            0..=LOOKS => std::hint::spin_loop(),
+            _ if looks <= 2 * LOOKS => std::thread::yield_now(),
+            _ => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+/// Nanoseconds since this was asked for first.
+fn now_ns() -> u64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    u64::try_from(FIRST.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// No bias begins before.
+static CALM_FROM_NS: AtomicU64 = AtomicU64::new(0);
+
+fn is_calm() -> bool {
+    now_ns() >= CALM_FROM_NS.load(Ordering::Relaxed)
+}
+
+/// Behind the end of a bias that began to end then.
+fn be_calm(began: Instant) {
+    // Who reads for long says nothing of what ending a bias costs.
+    let took = began.elapsed().min(Duration::from_millis(1));
+    let calm_ns = u64::try_from((took * CALM_TIMES).as_nanos()).unwrap_or(u64::MAX);
+    CALM_FROM_NS.fetch_max(now_ns().saturating_add(calm_ns), Ordering::Relaxed);
+}
+
+/// A barrier in all threads of the process. (Miri has none.)
+#[cfg(all(feature = "mmap", target_os = "linux", not(miri)))]
+mod barrier {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, Ordering, fence};
+    use std::time::Duration;
+
+    use rustix::thread::{MembarrierCommand, membarrier};
+
+    /// Where the barrier is refused that was granted before: by far longer than a processor keeps to itself what it has written.
+    const INSTEAD: Duration = Duration::from_millis(20);
+
+    static IS_REFUSED: AtomicBool = AtomicBool::new(false);
+
+    /// Whether the system makes them. Cost: two system calls, once.
+    pub(super) fn is_there() -> bool {
+        static IS_GRANTED: OnceLock<bool> = OnceLock::new();
+        !IS_REFUSED.load(Ordering::Relaxed)
+            && *IS_GRANTED.get_or_init(|| register().is_ok() && ask().is_ok())
+    }
+
+    /// Makes one.
+    pub(super) fn make() {
+        // A forked child may have to register by itself.
+        if ask().is_err() && (register().is_err() || ask().is_err()) {
+            // The process has given up the right to this call since (seccomp): there will be no bias any more.
+            IS_REFUSED.store(true, Ordering::Relaxed);
+            std::thread::sleep(INSTEAD);
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    fn register() -> rustix::io::Result<()> {
+        membarrier(MembarrierCommand::RegisterPrivateExpedited)
+    }
+
+    fn ask() -> rustix::io::Result<()> {
+        membarrier(MembarrierCommand::PrivateExpedited)
+    }
+}
+
+#[cfg(not(all(feature = "mmap", target_os = "linux", not(miri))))]
+mod barrier {
+    pub(super) fn is_there() -> bool {
+        false
+    }
+
+    pub(super) fn make() {}
+}
