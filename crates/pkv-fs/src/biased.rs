@@ -15,7 +15,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
 use std::time::{Duration, Instant};
@@ -25,19 +25,21 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 /// So many reads with the lock, and no write between them, give it its bias: what so many save is more than what ending it
 /// costs, and a lock that is written to each hundred reads never gets there.
 const READS_QUIET: u32 = 512;
-/// For so many times what ending a bias took no other one begins in this process, so that barriers take a hundredth of its time.
+/// For so many times what a barrier took no bias begins in this process, so that barriers take about a hundredth of its time.
 const CALM_TIMES: u32 = 100;
+/// For so long at most.
+const CALM_MAX: Duration = Duration::from_secs(1);
 /// More threads than these lock as usual. All are looked at, at worst, by who ends a bias.
 const PLACES: usize = 256;
 /// How often a writer looks for a reader to have left before it gives its processor away, and before it sleeps.
 const LOOKS: u32 = 100;
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// A thread's place: what it reads without having locked it. Nobody else writes there.
+/// A thread's place: what it reads without having locked it. Nobody else writes there while the thread has it.
 #[repr(align(128))]
 struct Place {
-    /// The address of one lock; 0: of none.
-    lock: AtomicUsize,
+    /// A mark of one lock and of who gave it its bias ([`BiasedRwLock::mark`]); 0: of none.
+    lock: AtomicU64,
     /// The number of the [`Readers`] whose locks these are, or 0, in the upper half; in the lower one a number that is another
     /// after each time.
     many: AtomicU64,
@@ -45,8 +47,8 @@ struct Place {
 }
 
 impl Place {
-    const fn new(lock: usize, many: u64) -> Place {
-        let (lock, many) = (AtomicUsize::new(lock), AtomicU64::new(many));
+    const fn new(lock: u64, many: u64) -> Place {
+        let (lock, many) = (AtomicU64::new(lock), AtomicU64::new(many));
         Place { lock, many, is_taken: AtomicBool::new(false) }
     }
 }
@@ -55,7 +57,7 @@ static ALL_PLACES: [Place; PLACES] = [const { Place::new(0, 0) }; PLACES];
 /// Places from here on were never taken.
 static END_OF_PLACES: AtomicUsize = AtomicUsize::new(0);
 /// What a thread has that gets no place, or had to give it back: it reads something all the time, so nothing else.
-static NO_PLACE: Place = Place::new(usize::MAX, u64::MAX);
+static NO_PLACE: Place = Place::new(u64::MAX, u64::MAX);
 
 thread_local! {
     /// Looked at in each read, so it is a plain cell; `None`: not asked for yet.
@@ -87,8 +89,11 @@ fn my_place() -> &'static Place {
 #[inline(never)]
 fn take_place() -> &'static Place {
     let place = LEAVING.try_with(|leaving| {
-        let is_free = |place: &&Place| !place.is_taken.swap(true, Ordering::AcqRel);
-        let (at, place) = ALL_PLACES.iter().enumerate().find(|(_, place)| is_free(place))?;
+        // Looked at first, since taking it takes its line from whoever reads there.
+        let takes = |place: &Place| {
+            !place.is_taken.load(Ordering::Relaxed) && !place.is_taken.swap(true, Ordering::AcqRel)
+        };
+        let (at, place) = ALL_PLACES.iter().enumerate().find(|(_, place)| takes(place))?;
         // Before anything is announced there: who looks at the places behind a barrier finds this one.
         END_OF_PLACES.fetch_max(at + 1, Ordering::SeqCst);
         leaving.0.set(Some(place));
@@ -108,17 +113,18 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// A lock that they read is biased after 512 reads with no write between them, if no other bias of this process has just
-    /// been ended: so long that ending biases takes it a hundredth of its time.
+    /// A lock that they read is biased after 512 counted reads with no write between them, if no other bias of this process has
+    /// just been ended: so long that the barriers for that take about a hundredth of its time.
     #[must_use]
     pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(1);
-        // The same number twice, after 2^32 of them, lets a writer wait for readers of another lock, and no more.
+        // The same number twice, after 2^32 of them, lets a writer wait for readers of another lock, and no more. A forked
+        // child goes on from here, so that threads it does not have are never waited for.
         let number = NEXT.fetch_add(1, Ordering::Relaxed).max(1);
         Self { number, reads_quiet: READS_QUIET, is_eager: false }
     }
 
-    /// Each read with the lock biases it: for tests that look for what may go wrong where a bias ends.
+    /// Each counted read biases the lock: for tests that look for what may go wrong where a bias ends.
     #[must_use]
     pub fn eager() -> Self {
         Self { reads_quiet: 1, is_eager: true, ..Self::new() }
@@ -127,7 +133,8 @@ impl Readers {
     /// Announces that this thread reads several of the locks, for [`BiasedRwLock::read_announced`]. `None`: there is no place for
     /// that, or this thread has announced as much already.
     ///
-    /// Drop it before you wait for one of these locks: its writer may wait for you.
+    /// Until it is dropped, whoever ends the bias of any of these locks waits. So drop it before you wait for one of them, or for
+    /// who writes to one.
     #[inline]
     #[must_use]
     pub fn announce(&self) -> Option<Announced> {
@@ -136,7 +143,8 @@ impl Readers {
         if before >> 32 != 0 {
             return None;
         }
-        place.many.store(u64::from(self.number) << 32 | before, Ordering::Relaxed);
+        // Released, as each store to a place is: who sees any of them sees all that was read before it as read.
+        place.many.store(u64::from(self.number) << 32 | before, Ordering::Release);
         compiler_fence(Ordering::SeqCst);
         Some(Announced {
             place,
@@ -177,7 +185,7 @@ impl Drop for Announced {
 
 /// A reader-writer lock that is biased towards its readers while nobody writes.
 ///
-/// [`read`](Self::read), [`try_read`](Self::try_read) and [`write`](Self::write) are those of `parking_lot`.
+/// [`read`](Self::read), [`try_read`](Self::try_read) and [`write`](Self::write) lock as those of `parking_lot` do.
 /// [`read_counted`](Self::read_counted) counts, too, and some hundred reads that no write interrupts give the lock its bias.
 /// From then on [`read_biased`](Self::read_biased) reads without locking: it writes to a cache line of its thread alone. The next
 /// write ends the bias and waits for who reads so, as it waits for who has locked.
@@ -221,42 +229,55 @@ impl<T> BiasedRwLock<T> {
 
     /// Locks for reading.
     #[inline]
-    pub fn read(&self) -> RwLockReadGuard<'_, T> {
-        self.lock.read()
+    pub fn read(&self) -> RwReadGuard<'_, T> {
+        RwReadGuard(self.lock.read())
     }
 
     /// Locks for reading, if nobody has locked for writing or waits to.
     #[inline]
-    pub fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
-        self.lock.try_read()
+    pub fn try_read(&self) -> Option<RwReadGuard<'_, T>> {
+        self.lock.try_read().map(RwReadGuard)
     }
 
     /// [`BiasedRwLock::read`], counted.
     #[inline]
-    pub fn read_counted(&self, readers: &Readers) -> RwLockReadGuard<'_, T> {
+    pub fn read_counted(&self, readers: &Readers) -> RwReadGuard<'_, T> {
         let guard = self.lock.read();
         self.count(&guard, readers);
-        guard
+        RwReadGuard(guard)
     }
 
     /// [`BiasedRwLock::try_read`], counted.
     #[inline]
-    pub fn try_read_counted(&self, readers: &Readers) -> Option<RwLockReadGuard<'_, T>> {
+    pub fn try_read_counted(&self, readers: &Readers) -> Option<RwReadGuard<'_, T>> {
         let guard = self.lock.try_read()?;
         self.count(&guard, readers);
-        Some(guard)
+        Some(RwReadGuard(guard))
     }
 
-    /// Locks for writing. Ends a bias, and waits for all who read by it.
+    /// Locks for writing. Ends a bias, and waits for all who read by it: for ever, where that is this thread.
     #[inline]
-    pub fn write(&self) -> RwLockWriteGuard<'_, T> {
+    pub fn write(&self) -> RwWriteGuard<'_, T> {
         let guard = self.lock.write();
-        let by = self.biased_by.load(Ordering::Relaxed);
-        if by != 0 {
-            self.end_bias(&guard, by);
+        if self.is_biased() {
+            end_biases(&[Ending::new(self, &guard)]);
         }
         self.reads.store(0, Ordering::Relaxed);
-        guard
+        RwWriteGuard(guard)
+    }
+
+    /// Ends the biases of all these locks by one barrier, where locking one after the other for writing would make one for
+    /// each. They are locked in this order, and unlocked again.
+    pub fn end_biases<'a>(locks: impl Iterator<Item = &'a Self>)
+    where
+        T: 'a,
+    {
+        let guards: Vec<_> =
+            locks.filter(|lock| lock.is_biased()).map(|lock| (lock, lock.lock.write())).collect();
+        let endings: Vec<_> = guards.iter().map(|(lock, guard)| Ending::new(lock, guard)).collect();
+        if !endings.is_empty() {
+            end_biases(&endings);
+        }
     }
 
     /// Whether somebody has it locked; who reads by its bias has not.
@@ -277,7 +298,8 @@ impl<T> BiasedRwLock<T> {
     /// 2. It looks whether the lock has its bias. If so, who ends it sees the announcement, and waits.
     #[inline]
     pub fn read_biased(&self) -> Option<BiasedReadGuard<'_, T>> {
-        if !self.is_biased() {
+        let by = self.biased_by.load(Ordering::Relaxed);
+        if by == 0 {
             return None;
         }
         let place = my_place();
@@ -285,11 +307,11 @@ impl<T> BiasedRwLock<T> {
             return None;
         }
         // 1.
-        place.lock.store(std::ptr::from_ref(self).addr(), Ordering::Relaxed);
+        place.lock.store(self.mark(by), Ordering::Release);
         let leave = LeaveLock { place, _of_thread: PhantomData };
         compiler_fence(Ordering::SeqCst);
         // 2. What the last writer wrote is seen, since the bias began behind it.
-        if self.biased_by.load(Ordering::Acquire) == 0 {
+        if self.biased_by.load(Ordering::Acquire) != by {
             return None;
         }
         let value = self.value(&Announcement::OfLock(&leave))?;
@@ -311,11 +333,12 @@ impl<T> BiasedRwLock<T> {
     #[expect(unsafe_code, reason = "the value of a lock that is not locked")]
     #[expect(clippy::unnecessary_wraps, reason = "elsewhere there is none")]
     fn value(&self, _announcement: &Announcement<'_>) -> Option<&T> {
-        // SAFETY: nobody has a mutable reference as long as the announcement stands. Mutable references come from `write`
-        // alone. Who is in there has taken the bias away, with the lock held for writing, so that nobody gives it back, and has
-        // waited until no place announced this lock, nor the readers that gave the bias. This thread announced itself first and
-        // then saw the bias. By the barrier in `end_bias`, which is one in this thread, too, either that announcement
-        // was seen there, or this thread would not have seen the bias.
+        // SAFETY: nobody has a mutable reference as long as the announcement stands. Mutable references come from the guard of
+        // `write` alone, which lets nobody at the lock in it. Who makes one has taken the bias away, with the lock held for
+        // writing, so that nobody gives it back, and has waited until no place announced this lock, nor the readers that gave
+        // the bias. This thread announced itself first and then saw the bias. By the barrier in `end_biases`, which is one in
+        // this thread, too, either that announcement was seen there, or this thread would not have seen the bias. (Where the
+        // system takes back the right to that barrier, `barrier::make` waits until it has happened by itself.)
         Some(unsafe { &*self.lock.data_ptr() })
     }
 
@@ -323,6 +346,13 @@ impl<T> BiasedRwLock<T> {
     #[expect(clippy::unused_self, reason = "the shape of what it is elsewhere")]
     fn value(&self, _announcement: &Announcement<'_>) -> Option<&T> {
         None
+    }
+
+    /// What is announced of this lock, while these gave it its bias: never the mark of another lock of theirs that lies within
+    /// 32 GiB. Who waits for another one's waits too long, and no more.
+    #[inline]
+    fn mark(&self, by: u32) -> u64 {
+        u64::from(by) << 32 | u64::from(low_half(std::ptr::from_ref(self).addr() / 8))
     }
 
     #[inline]
@@ -347,38 +377,95 @@ impl<T> BiasedRwLock<T> {
             let _ = self.biased_by.compare_exchange(0, readers.number, released, relaxed);
         }
     }
+}
 
-    /// Ends the bias, with the lock held for writing.
-    ///
-    /// 1. It is taken away.
-    /// 2. A barrier, on all processors.
-    /// 3. Who was announced before is waited for.
-    #[cold]
-    #[inline(never)]
-    fn end_bias(&self, _locked: &RwLockWriteGuard<'_, T>, by: u32) {
-        let began = Instant::now();
-        // 1.
-        self.biased_by.store(0, Ordering::Relaxed);
-        // 2.
-        barrier::make();
-        // 3.
-        let places = END_OF_PLACES.load(Ordering::Acquire);
-        let lock = std::ptr::from_ref(self).addr();
-        for place in ALL_PLACES.iter().take(places) {
-            wait_while(|| place.lock.load(Ordering::Acquire) == lock);
-            // Another number in the lower half: it is another announcement, which came behind the barrier.
+/// A lock whose bias is to end, and who gave it.
+struct Ending<'a> {
+    biased_by: &'a AtomicU32,
+    by: u32,
+    mark: u64,
+}
+
+impl<'a> Ending<'a> {
+    /// Of a lock that is held for writing.
+    fn new<T>(lock: &'a BiasedRwLock<T>, _locked: &'a RwLockWriteGuard<'_, T>) -> Self {
+        let by = lock.biased_by.load(Ordering::Relaxed);
+        Self { biased_by: &lock.biased_by, by, mark: lock.mark(by) }
+    }
+}
+
+/// Ends biases, with the locks held for writing.
+///
+/// 1. They are taken away.
+/// 2. A barrier, on all processors.
+/// 3. Who was announced before is waited for.
+#[cold]
+#[inline(never)]
+fn end_biases(endings: &[Ending<'_>]) {
+    let began = Instant::now();
+    // 1.
+    for ending in endings {
+        ending.biased_by.store(0, Ordering::Relaxed);
+    }
+    // 2.
+    barrier::make();
+    be_calm(began.elapsed());
+    // 3.
+    for place in ALL_PLACES.iter().take(END_OF_PLACES.load(Ordering::Acquire)) {
+        for ending in endings.iter().filter(|ending| ending.by != 0) {
+            wait_while(|| place.lock.load(Ordering::Acquire) == ending.mark);
+            // With another number in the lower half it is another announcement, which came behind the barrier.
             let many = place.many.load(Ordering::Acquire);
-            if many >> 32 == u64::from(by) {
+            if many >> 32 == u64::from(ending.by) {
                 wait_while(|| place.many.load(Ordering::Acquire) == many);
             }
         }
-        be_calm(began);
     }
 }
 
 impl<T: Default> Default for BiasedRwLock<T> {
     fn default() -> Self {
         Self::new(T::default())
+    }
+}
+
+/// A lock that is held for reading.
+#[derive(Debug)]
+pub struct RwReadGuard<'a, T>(RwLockReadGuard<'a, T>);
+
+impl<T> Deref for RwReadGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// A lock that is held for writing.
+///
+/// It is a type of its own, as [`RwReadGuard`] is: by those of `parking_lot` the lock within can be had, and be locked past its bias.
+///
+/// ```compile_fail
+/// let lock = pkv_fs::BiasedRwLock::new(1);
+/// parking_lot::RwLockWriteGuard::downgrade(lock.write());
+/// ```
+#[derive(Debug)]
+pub struct RwWriteGuard<'a, T>(RwLockWriteGuard<'a, T>);
+
+impl<T> Deref for RwWriteGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for RwWriteGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 
@@ -439,7 +526,7 @@ fn wait_while(is_there: impl Fn() -> bool) {
 /// Nanoseconds since this was asked for first.
 fn now_ns() -> u64 {
     static FIRST: OnceLock<Instant> = OnceLock::new();
-    u64::try_from(FIRST.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+    nanos(FIRST.get_or_init(Instant::now).elapsed())
 }
 
 /// No bias begins before.
@@ -449,12 +536,25 @@ fn is_calm() -> bool {
     now_ns() >= CALM_FROM_NS.load(Ordering::Relaxed)
 }
 
-/// Behind the end of a bias that began to end then.
-fn be_calm(began: Instant) {
-    // Who reads for long says nothing of what ending a bias costs.
-    let took = began.elapsed().min(Duration::from_millis(1));
-    let calm_ns = u64::try_from((took * CALM_TIMES).as_nanos()).unwrap_or(u64::MAX);
-    CALM_FROM_NS.fetch_max(now_ns().saturating_add(calm_ns), Ordering::Relaxed);
+/// Behind a barrier that took so long. Times add up, so that many ends in a row are followed by as long a calm as if there was one
+/// behind each.
+fn be_calm(took: Duration) {
+    let now = now_ns();
+    let calm_ns = nanos(took * CALM_TIMES);
+    let later = |from: u64| from.max(now).saturating_add(calm_ns).min(now + nanos(CALM_MAX));
+    let relaxed = Ordering::Relaxed;
+    let _ = CALM_FROM_NS.fetch_update(relaxed, relaxed, |from| Some(later(from)));
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The lower half of an address's bits.
+#[inline]
+fn low_half(address: usize) -> u32 {
+    let [a, b, c, d, ..] = address.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 /// A barrier in all threads of the process. (Miri has none.)
@@ -505,4 +605,21 @@ mod barrier {
     }
 
     pub(super) fn make() {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calms_add_up_to_a_second() {
+        let calm_for = || CALM_FROM_NS.load(Ordering::Relaxed).saturating_sub(now_ns());
+        for _ in 0..3 {
+            be_calm(Duration::from_millis(2));
+        }
+        assert!(!is_calm());
+        assert!(calm_for() > nanos(Duration::from_millis(400)), "{}", calm_for());
+        (0..10).for_each(|_| be_calm(Duration::from_millis(2)));
+        assert!(calm_for() <= nanos(CALM_MAX), "{}", calm_for());
+    }
 }

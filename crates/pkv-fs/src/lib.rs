@@ -24,7 +24,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use biased::{Announced, BiasedReadGuard, BiasedRwLock, Readers};
+pub use biased::{Announced, BiasedReadGuard, BiasedRwLock, Readers, RwReadGuard, RwWriteGuard};
 pub use counting::{CountingFs, Counts};
 pub use error::{Error, Op, Result};
 pub use fork::ForkGuard;

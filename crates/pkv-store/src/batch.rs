@@ -222,6 +222,7 @@ impl Prepared {
     }
 
     pub(crate) fn lock<'a>(&self, map: &'a Map) -> Locked<'a> {
+        map.end_biases(self.shards.iter().copied());
         self.shards.iter().map(|index| map.write(*index)).collect()
     }
 

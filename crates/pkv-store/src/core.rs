@@ -26,7 +26,7 @@
 //!
 //! `get_many` holds shards in no order, and waits for none of them while it does.
 //!
-//! Who reads a shard without its lock (`map/read.rs`) is waited for by the next writer, under 4, and takes none of these.
+//! Who reads a shard without its lock (`map/read.rs`) is waited for by the next writer, under 4, and waits for none of these.
 //!
 //! `ReadyChunks::ready` and `ReadyValues::ready`, the map's memory that is ready for use, are taken under 4 or alone and take
 //! none.

@@ -11,7 +11,7 @@ use crate::map::{INLINE_VALUE_BYTES_MAX, LINE_BYTES, Lookup, Map, ValueRef};
 use crate::reentry;
 
 /// So many keys are looked up at a time: about as many lines as a core waits for at once. Behind them all locks are
-/// let go, so that a writer never waits for a long list.
+/// let go, and what was announced is taken back, so that a writer never waits for a long list.
 const TOGETHER: usize = 16;
 
 /// Keys that are looked up together.
@@ -81,8 +81,8 @@ impl<'k> Part<'k> {
 }
 
 impl Core {
-    /// Calls `each` once for every key, in no order, with its number and its value: with a value under the read lock
-    /// of the key's shard, without one with nothing locked. Keys that are not bytes already are encoded
+    /// Calls `each` once for every key, in no order, with its number and its value: with a value while writers of the key's
+    /// shard wait, without one with nothing locked. Keys that are not bytes already are encoded
     /// into `buffer`.
     pub(crate) fn get_each<'k, Q: Encode + ?Sized + 'k>(
         &self,

@@ -279,6 +279,7 @@ impl Core {
         frame.finish();
         loop {
             // 2. and 3.
+            self.map.end_biases(0..self.map.shards());
             let mut shards: Vec<_> =
                 (0..self.map.shards()).map(|index| self.map.write(index)).collect();
             let notice = self.watch.is_on().then(Notice::of_clear);

@@ -529,7 +529,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a writer does not wait for who reads by the lock's bias",
         file: BIASED,
-        find: "            wait_while(|| place.lock.load(Ordering::Acquire) == lock);\n",
+        find: "            wait_while(|| place.lock.load(Ordering::Acquire) == ending.mark);\n",
         replace: "",
         catch: BIASED_TESTS,
     },
@@ -550,14 +550,14 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "a write leaves the lock its bias",
         file: BIASED,
-        find: "        self.biased_by.store(0, Ordering::Relaxed);\n",
+        find: "        ending.biased_by.store(0, Ordering::Relaxed);\n",
         replace: "",
         catch: BIASED_TESTS,
     },
     Mutant {
         name: "a bias ends without a barrier",
         file: BIASED,
-        find: "        barrier::make();\n",
+        find: "    barrier::make();\n",
         replace: "",
         catch: BIASED_TESTS,
     },
@@ -571,8 +571,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "reads between writes add up to a bias",
         file: BIASED,
-        find: "        self.reads.store(0, Ordering::Relaxed);\n        guard\n",
-        replace: "        guard\n",
+        find: "        self.reads.store(0, Ordering::Relaxed);\n        RwWriteGuard(guard)\n",
+        replace: "        RwWriteGuard(guard)\n",
         catch: BIASED_TESTS,
     },
     Mutant {

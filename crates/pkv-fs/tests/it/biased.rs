@@ -48,10 +48,19 @@ fn many_reads_give_the_bias_and_a_write_ends_it() {
 
 #[test]
 fn reads_between_writes_give_none() {
-    // Alone, and as long after the end of another bias as none begins at most.
+    // Alone, and so long after the other tests that biases may begin.
     let _places = PLACES.write().unwrap_or_else(PoisonError::into_inner);
-    thread::sleep(Duration::from_millis(120));
     let readers = Readers::new();
+    let until = Instant::now() + Duration::from_secs(10);
+    loop {
+        let lock = BiasedRwLock::new(());
+        (0..1000).for_each(|_| drop(lock.read_counted(&readers)));
+        if lock.is_biased() {
+            break;
+        }
+        assert!(Instant::now() < until, "never calm");
+        thread::sleep(Duration::from_millis(10));
+    }
     let lock = BiasedRwLock::new(0);
     for number in 0..100 {
         (0..300).for_each(|_| assert_eq!(*lock.read_counted(&readers), number));
@@ -112,6 +121,29 @@ fn a_writer_waits_for_who_is_announced_for_many() {
         drop(announced);
         writer.join().unwrap();
     });
+}
+
+#[test]
+fn biases_of_several_locks_end_together() {
+    let _places = with_places();
+    let readers = Readers::eager();
+    let locks =
+        [biased(&readers, 1), biased(&readers, 1), BiasedRwLock::new(1), biased(&readers, 1)];
+    let [one, two, none, other] = &locks;
+    thread::scope(|scope| {
+        let (done, is_done) = mpsc::channel();
+        let read = two.read_biased().unwrap();
+        let ending = scope.spawn(move || {
+            BiasedRwLock::end_biases([one, two, none].into_iter());
+            done.send(()).unwrap();
+        });
+        assert_eq!(is_done.recv_timeout(WHILE), Err(mpsc::RecvTimeoutError::Timeout));
+        assert_eq!(*read, 1);
+        drop(read);
+        ending.join().unwrap();
+    });
+    assert_eq!(locks.each_ref().map(BiasedRwLock::is_biased), [false, false, false, true]);
+    assert_eq!([*one.write(), *two.write(), *none.write(), *other.write()], [1; 4]);
 }
 
 /// Who reads the next thing at once must not keep a writer for ever.

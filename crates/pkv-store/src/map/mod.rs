@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rapidhash::v3::{RapidSecrets, rapidhash_v3_seeded};
 
-use crate::sync::{BiasedRwLock, Readers, RwLockWriteGuard, readers};
+use crate::sync::{BiasedRwLock, Readers, RwWriteGuard, readers};
 
 pub(crate) use copy::{Cursor, SliceCopy, SliceSize};
 pub(crate) use shard::{Found, Lookup, Shard};
@@ -240,6 +240,11 @@ impl Map {
         WriteGuard { shard: slot.shard.write(), slot }
     }
 
+    /// Before these shards are locked for writing, one after the other: what their readers need to be told is told once.
+    pub(crate) fn end_biases(&self, indices: impl Iterator<Item = usize>) {
+        BiasedRwLock::end_biases(indices.map(|index| &self.slot(index).shard));
+    }
+
     /// Prepares an empty map for so many entries with so many bytes of records.
     pub(crate) fn expect(&self, entries: u64, record_bytes: u64) -> Result<(), OutOfMemory> {
         let shards = record::lossless(self.shards());
@@ -352,7 +357,7 @@ impl Map {
 /// [`Hot`] shows.
 #[derive(Debug)]
 pub(crate) struct WriteGuard<'a> {
-    shard: RwLockWriteGuard<'a, Shard>,
+    shard: RwWriteGuard<'a, Shard>,
     slot: &'a Slot,
 }
 

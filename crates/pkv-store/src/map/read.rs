@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use super::{Map, Shard, Slot, hot};
-use crate::sync::{Announced, Readers, RwLockReadGuard, is_shared};
+use crate::sync::{Announced, Readers, RwReadGuard, is_shared};
 
 impl Slot {
     /// [`Map::get_with`] where the lock is taken already: a vote for the key. Apart, so that who is alone has few instructions.
@@ -28,7 +28,7 @@ impl Slot {
 impl Map {
     /// What `read` makes of the value of `key`.
     ///
-    /// 1. A shard that nobody has written to for some hundred reads is read without its lock ([`BiasedRwLock`]).
+    /// 1. A shard that nobody has written to for some hundred reads is read without its lock ([`crate::sync::BiasedRwLock`]).
     /// 2. A key that is read so often that its shard shows a copy of its value is read from that.
     /// 3. Else the shard is locked for reading.
     #[inline]
@@ -88,7 +88,7 @@ impl Map {
 
     /// Locks a shard for reading.
     #[inline]
-    pub(crate) fn read(&self, index: usize) -> RwLockReadGuard<'_, Shard> {
+    pub(crate) fn read(&self, index: usize) -> RwReadGuard<'_, Shard> {
         self.slot(index).shard.read()
     }
 }
@@ -97,7 +97,7 @@ impl Map {
 #[derive(Debug)]
 pub(crate) enum ReadGuard<'a> {
     Biased(&'a Shard),
-    Locked(RwLockReadGuard<'a, Shard>),
+    Locked(RwReadGuard<'a, Shard>),
 }
 
 impl Deref for ReadGuard<'_> {

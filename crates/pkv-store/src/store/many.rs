@@ -15,7 +15,7 @@ impl<K: Key, V: Value> Store<K, V> {
     /// another after it. For several keys at one moment take a [`Store::view`] or [`Store::transact`].
     ///
     /// Cost: less than that of as many `get`s, since what the cache does not hold is waited for together: sixteen
-    /// keys at a time, with their shards locked for reading. One allocation, and those of the values.
+    /// keys at a time, while writers of their shards wait. One allocation, and those of the values.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -50,7 +50,8 @@ impl<K: Key, V: Value> Store<K, V> {
     ///
     /// The numbers begin at 0 and come in no order. What is read, and what it costs, is that of
     /// [`Store::get_many`], but for the copies: keys that are bytes or text already allocate nothing. While `each`
-    /// runs, the shards of up to sixteen keys are locked for reading, so keep it short; if it calls this
+    /// runs, writers wait: those of the shards of up to sixteen keys, and those of shards that nobody has written to for some
+    /// hundred reads. So keep it short, and do not wait in it for who writes; if it calls this
     /// store it gets [`Error::Reentrant`].
     ///
     /// ```

@@ -14,13 +14,11 @@ mod shuttle;
 mod stress;
 
 #[cfg(not(any(pkv_shuttle, pkv_stress)))]
-pub(crate) use parking_lot::{
-    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
-};
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 #[cfg(not(any(pkv_shuttle, pkv_stress)))]
 pub(crate) use pkv_fs::BiasedRwLock;
 #[cfg(not(pkv_shuttle))]
-pub(crate) use pkv_fs::{Announced, Readers, Rounds};
+pub(crate) use pkv_fs::{Announced, Readers, Rounds, RwReadGuard, RwWriteGuard};
 #[cfg(not(pkv_shuttle))]
 pub(crate) use std::{
     sync::{atomic, mpsc},
@@ -28,14 +26,12 @@ pub(crate) use std::{
 };
 
 #[cfg(pkv_stress)]
-pub(crate) use self::stress::{
-    BiasedRwLock, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard,
-};
+pub(crate) use self::stress::{BiasedRwLock, Condvar, Mutex, MutexGuard, RwLock};
 
 #[cfg(pkv_shuttle)]
 pub(crate) use self::shuttle::{
-    Announced, BiasedRwLock, Condvar, Mutex, MutexGuard, Readers, Rounds, RwLock, RwLockReadGuard,
-    RwLockWriteGuard, atomic, mpsc, thread,
+    Announced, BiasedRwLock, Condvar, Mutex, MutexGuard, Readers, Rounds, RwLock, RwReadGuard,
+    RwWriteGuard, atomic, mpsc, thread,
 };
 
 /// How often [`lock_soon`] looks: about a microsecond on the machine of the figures, some more where a processor pauses longer.

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use shuttle::rand::Rng;
 use shuttle::sync;
 
-pub(crate) use shuttle::sync::{RwLockReadGuard, RwLockWriteGuard, atomic, mpsc};
+pub(crate) use shuttle::sync::{
+    RwLockReadGuard as RwReadGuard, RwLockWriteGuard as RwWriteGuard, atomic, mpsc,
+};
 
 #[derive(Default)]
 pub(crate) struct Mutex<T>(sync::Mutex<T>);
@@ -184,11 +186,11 @@ impl<T> RwLock<T> {
         Self(sync::RwLock::new(value))
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn read(&self) -> RwReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+    pub(crate) fn try_read(&self) -> Option<RwReadGuard<'_, T>> {
         match self.0.try_read() {
             Ok(guard) => Some(guard),
             Err(sync::TryLockError::Poisoned(guard)) => Some(guard.into_inner()),
@@ -196,7 +198,7 @@ impl<T> RwLock<T> {
         }
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+    pub(crate) fn write(&self) -> RwWriteGuard<'_, T> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -237,19 +239,19 @@ impl<T> BiasedRwLock<T> {
         Self(RwLock::new(value))
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn read(&self) -> RwReadGuard<'_, T> {
         self.0.read()
     }
 
-    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+    pub(crate) fn try_read(&self) -> Option<RwReadGuard<'_, T>> {
         self.0.try_read()
     }
 
-    pub(crate) fn read_counted(&self, _readers: &Readers) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn read_counted(&self, _readers: &Readers) -> RwReadGuard<'_, T> {
         self.0.read()
     }
 
-    pub(crate) fn try_read_counted(&self, _readers: &Readers) -> Option<RwLockReadGuard<'_, T>> {
+    pub(crate) fn try_read_counted(&self, _readers: &Readers) -> Option<RwReadGuard<'_, T>> {
         self.0.try_read()
     }
 
@@ -263,7 +265,13 @@ impl<T> BiasedRwLock<T> {
         match *announced {}
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+    pub(crate) fn end_biases<'a>(_locks: impl Iterator<Item = &'a Self>)
+    where
+        T: 'a,
+    {
+    }
+
+    pub(crate) fn write(&self) -> RwWriteGuard<'_, T> {
         self.0.write()
     }
 }

@@ -5,9 +5,10 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub(crate) use parking_lot::{Condvar, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use parking_lot::{Condvar, MutexGuard};
 
-use pkv_fs::{Announced, BiasedReadGuard, Readers};
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
+use pkv_fs::{Announced, BiasedReadGuard, Readers, RwReadGuard, RwWriteGuard};
 
 static NEXT_SEED: AtomicU64 = AtomicU64::new(1);
 
@@ -102,22 +103,22 @@ impl<T> BiasedRwLock<T> {
         Self(pkv_fs::BiasedRwLock::new(value))
     }
 
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn read(&self) -> RwReadGuard<'_, T> {
         stop_at_random();
         self.0.read()
     }
 
-    pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
+    pub(crate) fn try_read(&self) -> Option<RwReadGuard<'_, T>> {
         stop_at_random();
         self.0.try_read()
     }
 
-    pub(crate) fn read_counted(&self, readers: &Readers) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn read_counted(&self, readers: &Readers) -> RwReadGuard<'_, T> {
         stop_at_random();
         self.0.read_counted(readers)
     }
 
-    pub(crate) fn try_read_counted(&self, readers: &Readers) -> Option<RwLockReadGuard<'_, T>> {
+    pub(crate) fn try_read_counted(&self, readers: &Readers) -> Option<RwReadGuard<'_, T>> {
         stop_at_random();
         self.0.try_read_counted(readers)
     }
@@ -135,7 +136,15 @@ impl<T> BiasedRwLock<T> {
         self.0.read_announced(announced)
     }
 
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+    pub(crate) fn end_biases<'a>(locks: impl Iterator<Item = &'a Self>)
+    where
+        T: 'a,
+    {
+        stop_at_random();
+        pkv_fs::BiasedRwLock::end_biases(locks.map(|lock| &lock.0));
+    }
+
+    pub(crate) fn write(&self) -> RwWriteGuard<'_, T> {
         stop_at_random();
         let guard = self.0.write();
         stop_at_random();
