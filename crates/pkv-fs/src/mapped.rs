@@ -1,5 +1,5 @@
 //! Memory mappings: all unsafe code of the workspace's libraries but some calls (`memory.rs`, `writeback.rs`) and a lock
-//! (`biased.rs`).
+//! (`biased/mod.rs`).
 //!
 //! A mapping is only ever seen as `&[AtomicU64]`. Rust's memory model allows any number of threads
 //! to load and store atomics at once, so no caller can cause a data race, whatever it passes.

@@ -28,7 +28,7 @@ const fn orders(names: &'static [&'static str]) -> Tests {
     Tests { package: "pkv-store", target: "orders", names, cfg: Some("pkv_shuttle") }
 }
 
-const BIASED: &str = "crates/pkv-fs/src/biased.rs";
+const BIASED: &str = "crates/pkv-fs/src/biased/mod.rs";
 const SET: &str = "crates/pkv-snapshot-set/src/file_snapshot_set.rs";
 const PUBLISH: &str = "crates/pkv-snapshot-set/src/publish.rs";
 const PRUNE: &str = "crates/pkv-snapshot-set/src/prune.rs";
@@ -584,7 +584,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     },
     Mutant {
         name: "a thread keeps its place when it ends",
-        file: BIASED,
+        file: "crates/pkv-fs/src/biased/place.rs",
         find: "            place.is_taken.store(false, Ordering::Release);\n",
         replace: "",
         catch: BIASED_TESTS,

@@ -12,97 +12,25 @@
 //! Sources: D. Dice and A. Kogan, "BRAVO: Biased Locking for Reader-Writer Locks", USENIX ATC 2019, for the bias and for the rule
 //! of when it comes back; the lopsided barriers are those of hazard pointers in folly (`AsymmetricThreadFence.h`).
 
-use std::cell::Cell;
+mod barrier;
+mod place;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+use std::time::Duration;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use place::Place;
 
 /// So many reads with the lock, and no write between them, give it its bias: what so many save is more than what ending it
 /// costs, and a lock that is written to each hundred reads never gets there.
 const READS_QUIET: u32 = 512;
-/// For so many times what a barrier took no bias begins in this process, so that barriers take about a hundredth of its time.
-const CALM_TIMES: u32 = 100;
-/// For so long at most.
-const CALM_MAX: Duration = Duration::from_secs(1);
-/// More threads than these lock as usual. All are looked at, at worst, by who ends a bias.
-const PLACES: usize = 256;
 /// How often a writer looks for a reader to have left before it gives its processor away, and before it sleeps.
 const LOOKS: u32 = 100;
 const PAUSE: Duration = Duration::from_micros(50);
-
-/// A thread's place: what it reads without having locked it. Nobody else writes there while the thread has it.
-#[repr(align(128))]
-struct Place {
-    /// A mark of one lock and of who gave it its bias ([`BiasedRwLock::mark`]); 0: of none.
-    lock: AtomicU64,
-    /// The number of the [`Readers`] whose locks these are, or 0, in the upper half; in the lower one a number that is another
-    /// after each time.
-    many: AtomicU64,
-    is_taken: AtomicBool,
-}
-
-impl Place {
-    const fn new(lock: u64, many: u64) -> Place {
-        let (lock, many) = (AtomicU64::new(lock), AtomicU64::new(many));
-        Place { lock, many, is_taken: AtomicBool::new(false) }
-    }
-}
-
-static ALL_PLACES: [Place; PLACES] = [const { Place::new(0, 0) }; PLACES];
-/// Places from here on were never taken.
-static END_OF_PLACES: AtomicUsize = AtomicUsize::new(0);
-/// What a thread has that gets no place, or had to give it back: it reads something all the time, so nothing else.
-static NO_PLACE: Place = Place::new(u64::MAX, u64::MAX);
-
-thread_local! {
-    /// Looked at in each read, so it is a plain cell; `None`: not asked for yet.
-    static MINE: Cell<Option<&'static Place>> = const { Cell::new(None) };
-    static LEAVING: Leaving = const { Leaving(Cell::new(None)) };
-}
-
-/// Gives a thread's place back when the thread ends.
-struct Leaving(Cell<Option<&'static Place>>);
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        if let Some(place) = self.0.take() {
-            MINE.set(Some(&NO_PLACE));
-            place.is_taken.store(false, Ordering::Release);
-        }
-    }
-}
-
-#[inline]
-fn my_place() -> &'static Place {
-    match MINE.get() {
-        Some(place) => place,
-        None => take_place(),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn take_place() -> &'static Place {
-    let place = LEAVING.try_with(|leaving| {
-        // Looked at first, since taking it takes its line from whoever reads there.
-        let takes = |place: &Place| {
-            !place.is_taken.load(Ordering::Relaxed) && !place.is_taken.swap(true, Ordering::AcqRel)
-        };
-        let (at, place) = ALL_PLACES.iter().enumerate().find(|(_, place)| takes(place))?;
-        // Before anything is announced there: who looks at the places behind a barrier finds this one.
-        END_OF_PLACES.fetch_max(at + 1, Ordering::SeqCst);
-        leaving.0.set(Some(place));
-        Some(place)
-    });
-    let place = place.ok().flatten().unwrap_or(&NO_PLACE);
-    MINE.set(Some(place));
-    place
-}
 
 /// Who reads several [`BiasedRwLock`]s: those that were biased by the same `Readers` can be read together.
 #[derive(Debug)]
@@ -138,7 +66,7 @@ impl Readers {
     #[inline]
     #[must_use]
     pub fn announce(&self) -> Option<Announced> {
-        let place = my_place();
+        let place = place::mine();
         let before = place.many.load(Ordering::Relaxed);
         if before >> 32 != 0 {
             return None;
@@ -302,7 +230,7 @@ impl<T> BiasedRwLock<T> {
         if by == 0 {
             return None;
         }
-        let place = my_place();
+        let place = place::mine();
         if place.lock.load(Ordering::Relaxed) != 0 {
             return None;
         }
@@ -370,7 +298,7 @@ impl<T> BiasedRwLock<T> {
     #[inline(never)]
     fn bias(&self, _locked: &RwLockReadGuard<'_, T>, readers: &Readers) {
         self.reads.store(0, Ordering::Relaxed);
-        if (readers.is_eager || is_calm()) && barrier::is_there() {
+        if (readers.is_eager || barrier::is_calm()) && barrier::is_there() {
             // Where others gave it theirs, that one stays: who ends it waits for theirs alone. Released, so that who sees it sees
             // what was written before, too.
             let (released, relaxed) = (Ordering::Release, Ordering::Relaxed);
@@ -402,16 +330,14 @@ impl<'a> Ending<'a> {
 #[cold]
 #[inline(never)]
 fn end_biases(endings: &[Ending<'_>]) {
-    let began = Instant::now();
     // 1.
     for ending in endings {
         ending.biased_by.store(0, Ordering::Relaxed);
     }
     // 2.
     barrier::make();
-    be_calm(began.elapsed());
     // 3.
-    for place in ALL_PLACES.iter().take(END_OF_PLACES.load(Ordering::Acquire)) {
+    for place in place::all() {
         for ending in endings.iter().filter(|ending| ending.by != 0) {
             wait_while(|| place.lock.load(Ordering::Acquire) == ending.mark);
             // With another number in the lower half it is another announcement, which came behind the barrier.
@@ -523,103 +449,9 @@ fn wait_while(is_there: impl Fn() -> bool) {
     }
 }
 
-/// Nanoseconds since this was asked for first.
-fn now_ns() -> u64 {
-    static FIRST: OnceLock<Instant> = OnceLock::new();
-    nanos(FIRST.get_or_init(Instant::now).elapsed())
-}
-
-/// No bias begins before.
-static CALM_FROM_NS: AtomicU64 = AtomicU64::new(0);
-
-fn is_calm() -> bool {
-    now_ns() >= CALM_FROM_NS.load(Ordering::Relaxed)
-}
-
-/// Behind a barrier that took so long. Times add up, so that many ends in a row are followed by as long a calm as if there was one
-/// behind each.
-fn be_calm(took: Duration) {
-    let now = now_ns();
-    let calm_ns = nanos(took * CALM_TIMES);
-    let later = |from: u64| from.max(now).saturating_add(calm_ns).min(now + nanos(CALM_MAX));
-    let relaxed = Ordering::Relaxed;
-    let _ = CALM_FROM_NS.fetch_update(relaxed, relaxed, |from| Some(later(from)));
-}
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// The lower half of an address's bits.
 #[inline]
 fn low_half(address: usize) -> u32 {
     let [a, b, c, d, ..] = address.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
-}
-
-/// A barrier in all threads of the process. (Miri has none.)
-#[cfg(all(feature = "mmap", target_os = "linux", not(miri)))]
-mod barrier {
-    use std::sync::OnceLock;
-    use std::sync::atomic::{AtomicBool, Ordering, fence};
-    use std::time::Duration;
-
-    use rustix::thread::{MembarrierCommand, membarrier};
-
-    /// Where the barrier is refused that was granted before: by far longer than a processor keeps to itself what it has written.
-    const INSTEAD: Duration = Duration::from_millis(20);
-
-    static IS_REFUSED: AtomicBool = AtomicBool::new(false);
-
-    /// Whether the system makes them. Cost: two system calls, once.
-    pub(super) fn is_there() -> bool {
-        static IS_GRANTED: OnceLock<bool> = OnceLock::new();
-        !IS_REFUSED.load(Ordering::Relaxed)
-            && *IS_GRANTED.get_or_init(|| register().is_ok() && ask().is_ok())
-    }
-
-    /// Makes one.
-    pub(super) fn make() {
-        // A forked child may have to register by itself.
-        if ask().is_err() && (register().is_err() || ask().is_err()) {
-            // The process has given up the right to this call since (seccomp): there will be no bias any more.
-            IS_REFUSED.store(true, Ordering::Relaxed);
-            std::thread::sleep(INSTEAD);
-        }
-        fence(Ordering::SeqCst);
-    }
-
-    fn register() -> rustix::io::Result<()> {
-        membarrier(MembarrierCommand::RegisterPrivateExpedited)
-    }
-
-    fn ask() -> rustix::io::Result<()> {
-        membarrier(MembarrierCommand::PrivateExpedited)
-    }
-}
-
-#[cfg(not(all(feature = "mmap", target_os = "linux", not(miri))))]
-mod barrier {
-    pub(super) fn is_there() -> bool {
-        false
-    }
-
-    pub(super) fn make() {}
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn calms_add_up_to_a_second() {
-        let calm_for = || CALM_FROM_NS.load(Ordering::Relaxed).saturating_sub(now_ns());
-        for _ in 0..3 {
-            be_calm(Duration::from_millis(2));
-        }
-        assert!(!is_calm());
-        assert!(calm_for() > nanos(Duration::from_millis(400)), "{}", calm_for());
-        (0..10).for_each(|_| be_calm(Duration::from_millis(2)));
-        assert!(calm_for() <= nanos(CALM_MAX), "{}", calm_for());
-    }
 }
