@@ -19,9 +19,10 @@ const INSERT_TWO: &str = "A fifth of all processor time goes to threads behind t
 const OVERWRITE: &str = "A fifth of all processor time is work behind the writers: compaction 13 %, the log's pages 7, \
     syncs 2. More than a third of the writers' own waits for the old record. DashMap writes no log. The limit waits for \
     the same two lines of memory, and what it logs no other thread and no disk sees.";
-const GET: &str = "A get waits for the table's cache line and then for the record's. A Zen 2 processor sees 224 \
-    operations ahead, and from one of pkv's gets to the next there are some 200, so that two are under way at once. The limit has these two waits and next to \
-    nothing else, no lock, no hash, no table that can grow: several of its reads are.";
+const GET: &str = "A get waits for the table's cache line and then for the record's. From one of pkv's gets to the next there \
+    are some 200 operations, and a Zen 2 processor sees 224 ahead, a Golden Cove 512, so that two are under way at once. \
+    While nobody writes no lock is taken. The limit has these two waits and next to nothing else, no hash, no \
+    announcement, no table that can grow: several of its reads are.";
 const GET_MANY: &str = "The sixteen keys' lines of the table are read together, then those of their records. Both \
     sides return copies, an allocation each.";
 const GET_MANY_WITH: &str = "The same without copies, on both sides.";
@@ -29,6 +30,9 @@ const HOT: &str = "Readers find a copy of the value beside the shard's lock and 
     copy while it logs and changes the map.";
 const POWER: &str = "The limit is a bare loop of write and fdatasync on a preallocated file: what the disk \
     takes for a sync.";
+const POWER_MANY: &str = "Of the 465 us from one sync to the next of 64 threads on two processors (a trace) the sync takes 160, \
+    making 63 threads ready 95, and 210 go by until the last of them has written again. More for a sync there cannot be than \
+    threads: as many times what one thread commits is the limit of any disk.";
 const PIPELINED: &str = "One thread inserts, and what it writes when it is told of nothing is the most there can \
     be, whatever the disk takes: with 100-byte values that is its time for each, 144 bytes of the log.";
 const MEMORY: &str = "Beside keys and values there are the tables (a cache line for nine entries, never all \
@@ -36,12 +40,16 @@ const MEMORY: &str = "Beside keys and values there are the tables (a cache line 
 const OPEN: &str = "Blocks are read from the page cache, checked, and each key is hashed and put into the \
     table; both engines use all cores. The limit reads and checksums as many bytes and can find none of them. What does \
     not wait for that is the row below.";
+const REPLAY: &str = "One thread finds the frames and checks them, while the window before is applied by all: 32 changes of a \
+    shard at a time, whose lines of the table and whose records are waited for together.";
 const OPEN_INSTANT: &str = "Footers and indexes are read, and the span of one key. The other engine reads all of its file \
     first.";
 const SNAPSHOT: &str = "Records lie anywhere in memory and are copied in the order of hashes, with all cores where nobody \
     writes: half of the processors' time, a third is the system's copy into the page cache. The fifth snapshot of a \
     process: the first ones go to memory that the host has to find, for twice as long. When another has just ended, \
     the space of what that one has replaced is given back first.";
+const WRITTEN: &str = "1.24 are the log's frames, of 144 bytes for a payload of 116, and the rest snapshots: one of 1.04 times the \
+    payload whenever the logs hold 1.2 times as much. Less often means more disk meanwhile, the row below.";
 const PEAK: &str = "About 2.1 are the old and the new snapshot, 1.2 the logs that a compaction waits for, and the rest \
     the logs meanwhile with the one made ahead. Compaction at 115 % brought it to 4.0, with 2.4 written for a byte; \
     segments of 12 MiB to 4.1, and single inserts waited 20 ms for the next of them.";
@@ -193,6 +201,7 @@ fn power_rows(scale: Scale, rows: &mut Vec<Row>) {
         .beside(POWER_PEERS);
     rows.push(Row { best: Some(1.0), ..row_one });
     let row_many = row("commits, Power, 64 threads", many)
+        .note(POWER_MANY)
         .figure("per_second", Unit::Thousands, Better::Higher)
         .rank(Rank::Goal)
         .beside(POWER_PEERS);
@@ -328,6 +337,7 @@ fn open_rows(scale: Scale, rows: &mut Vec<Row>) {
     rows.push(short("the longest of those reads", "get_us", Unit::Microseconds));
     let replay = Job { kind: Kind::OpenLog, ..open };
     let row = Row::new("replay", format!("opening a log of {what} frames"), replay)
+        .note(REPLAY)
         .rounds(scale.rounds)
         .goal(Goal::AtLeast(4e6))
         .prepared(Kind::PrepareLog, false)
@@ -415,7 +425,9 @@ fn disk_rows(scale: Scale, rows: &mut Vec<Row>) {
             .beside(beside),
     );
     let written = "bytes written for a byte of payload, steady overwriting";
-    rows.push(disk(written, Kind::Amplification, "amplification").goal(Goal::AtMost(2.3)));
+    rows.push(
+        disk(written, Kind::Amplification, "amplification").note(WRITTEN).goal(Goal::AtMost(2.3)),
+    );
     rows.push(
         disk("most disk meanwhile / payload", Kind::Amplification, "peak")
             .note(PEAK)
